@@ -19,6 +19,7 @@ from PDFFMapperLib.spectroscopy.fit import best_choice, carried, fit
 from PDFFMapperLib.spectroscopy.j_coupling import (
     FRAGMENTS,
     Fragment,
+    coupled_signals,
     echo,
     first_order,
     j_factors,
@@ -218,6 +219,31 @@ def test_multiplets_go_on_evolving_from_the_echo_on(sequence, tm_ms):
     t = np.arange(64) * dwell
     assert weak[4] == pytest.approx(np.cos(np.pi * 7.0 * t) ** 2, abs=0.03)
     assert np.all(j_signals(NONE, 20.0, np.nan, mhz, np.nan, 64, dwell) == 1)
+
+
+@pytest.mark.parametrize(("sequence", "tm_ms"), [(PRESS, None), (STEAM, 15.0)])
+@pytest.mark.parametrize(
+    ("stearate", "oleate", "linoleate"), [(0.0, 3.0, 0.0), (0.0, 1.5, 1.5), (1.5, 1.5, 0.0)]
+)
+def test_mixtures_of_known_triglycerides(stearate, oleate, linoleate, sequence, tm_ms):
+    """Their spectra by density matrices; chains per triglyceride say ndb and nmidb.
+
+    The model weighs J of methylene and olefins as in usual fat, which costs pure ones a little.
+    """
+    assert stearate + oleate + linoleate == 3.0
+    ndb, nmidb = oleate + 2 * linoleate, linoleate
+    truth = Truth(50.0, ndb, nmidb, t2_water_ms=1e9, t2_fat_ms=1e9)
+    ideal = made(truth, (20.0,), 1e9, sequence=NONE)
+    bare = fit(ideal, Choice())
+    water, fat = bare.model.parts(bare.theta, 0)
+    facts = 20.0, tm_ms, ideal.frequency_mhz, len(water), ideal.dwell_s
+    left = coupled_signals(FRAGMENTS, sequence, *facts, (ndb, nmidb))
+    noise = np.random.default_rng(1).normal(0, 1 / 2000, (2, len(water)))
+    signal = bare.model.scale * (water + (fat * left).sum(0)) + noise[0] + 1j * noise[1]
+    tm = None if tm_ms is None else np.array([tm_ms])
+    found = fit(replace(ideal, fids=signal[None], sequence=sequence, tm_ms=tm), Choice())
+    for key, true, off in (("fraction", 50.0, 0.2), ("ndb", ndb, 0.1), ("nmidb", nmidb, 0.04)):
+        assert quantities(found.model)[key](found.theta)[0] == pytest.approx(true, abs=off)
 
 
 def test_the_sign_of_a_coupling_within_one_carbon_is_seen():

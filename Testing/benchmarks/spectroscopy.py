@@ -4,13 +4,15 @@ python Testing/benchmarks/spectroscopy.py [REPEATS] [FOLDER OF OTHER PROGRAMS' S
 
 One echo time, PRESS without J (as peers assume), 8 fat fractions x 3 widths x 2 SNR x REPEATS
 (default 6: 288 spectra), composition, shifts and line shape at random; then 10 times as many over
-the whole range: PDFF 2 to 98 %, widths of 15 to 80 Hz, SNR 50 to 1000; then spectra that
+the whole range: PDFF 2 to 98 %, widths of 15 to 80 Hz, SNR 50 to 1000; then series of five echo
+times over that range (T2 of water 11 to 43 ms); then spectra that
 the model does not foresee (asymmetric lines, a baseline, larger couplings). A folder of Siemens
 DICOM spectra, where one is given, is fitted as well.
 """
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +84,7 @@ def errors(repeats: int) -> None:
                     seconds += time.process_time() - begun
                     rows.append((snr, *_errors(found, truth)))
                     covered.append(_covered(found, truth))
-    rows, covered = np.array(rows), np.array(covered)
+    rows = np.array(rows)
     count = len(rows)
     off = rows[:, 1]
     print(f"{count} spectra, {seconds / count:.3f} CPU-s each")
@@ -94,27 +96,23 @@ def errors(repeats: int) -> None:
         own = rows[rows[:, 0] == snr]
         print(f"  SNR {snr}: RMS {np.sqrt(np.mean(own[:, 1] ** 2)):.3f} points")
     print(f"unsaturation: RMS {100 * np.sqrt(np.mean(rows[:, 3] ** 2)):.1f} %")
-    for n, name in enumerate(("fat fraction", "ndb", "nmidb", "unsaturation")):
-        print(f"  95 % interval of {name} holds the truth in {100 * covered[:, n].mean():.1f} %")
+    _print_covered(covered, "these")
 
 
 def whole_range(count: int) -> None:
     rng = np.random.default_rng(3)
-    off, failed = [], 0
-    for _ in range(count):
-        fat, water = np.exp(rng.uniform(np.log(15), np.log(80), 2))
-        snr, ndb = np.exp(rng.uniform(np.log(50), np.log(1000))), rng.normal(2.9, 0.3)
-        truth = Truth(
-            rng.uniform(2, 98), ndb, ndb * rng.uniform(0.2, 0.35), **NO_T2, fwhm_water_hz=water,
-            fwhm_fat_hz=fat, lorentzian=rng.uniform(0.2, 0.8), water_shift_hz=rng.normal(0, 5),
-            fat_shift_hz=rng.normal(0, 5),
-        )  # fmt: skip
+    off, covered, failed = [], [], 0
+    for n in range(count):
+        truth, snr = _anywhere(rng)
+        truth = replace(truth, **NO_T2)
         try:
             found = fit(simulated(truth, [30.0], snr, rng, NONE), Choice())
         except ValueError:
             failed += 1
             continue
         off.append(_errors(found, truth)[:2])
+        if n < count / 5:
+            covered.append(_covered(found, truth))
     error, relative = np.array(off).T
     print(
         f"{count} spectra over the whole range, {failed} failed: bias {error.mean():+.3f}, RMS "
@@ -122,6 +120,36 @@ def whole_range(count: int) -> None:
         f"SD: RMS {np.sqrt(np.mean(relative**2)):.3f}, within 1.96 in "
         f"{100 * np.mean(np.abs(relative) < 1.96):.1f} %"
     )
+    _print_covered(covered, f"the first {len(covered)} of them")
+
+
+def _anywhere(rng: np.random.Generator) -> tuple[Truth, float]:
+    """A voxel and its SNR, anywhere in the range that is promised."""
+    fat, water = np.exp(rng.uniform(np.log(15), np.log(80), 2))
+    snr, ndb = np.exp(rng.uniform(np.log(50), np.log(1000))), rng.normal(2.9, 0.3)
+    truth = Truth(
+        rng.uniform(2, 98), ndb, ndb * rng.uniform(0.2, 0.35), fwhm_water_hz=water,
+        fwhm_fat_hz=fat, lorentzian=rng.uniform(0.2, 0.8), water_shift_hz=rng.normal(0, 5),
+        fat_shift_hz=rng.normal(0, 5),
+    )  # fmt: skip
+    return truth, snr
+
+
+def several_echo_times(count: int) -> None:
+    """Intervals of five echo times, of T2 among them."""
+    rng, covered = np.random.default_rng(4), []
+    for _ in range(count):
+        truth, snr = _anywhere(rng)
+        truth = replace(truth, t2_water_ms=rng.uniform(11, 43), t2_fat_ms=rng.uniform(50, 90))
+        series = simulated(truth, [15.0, 20.0, 25.0, 30.0, 35.0], snr, rng, NONE)
+        covered.append(_covered(fit(series, Choice(t2=True)), truth))
+    _print_covered(covered, f"{count} series of five echo times over the whole range")
+
+
+def _print_covered(covered: list[dict[str, bool]], words: str) -> None:
+    shares = {key: 100 * np.mean([one[key] for one in covered]) for key in covered[0]}
+    told = ", ".join(f"{key} {share:.1f}" for key, share in shares.items())
+    print(f"  95 % intervals of {words} hold the truth in (%): {told}")
 
 
 def wrong_by_design(count: int) -> None:
@@ -177,13 +205,13 @@ def _told(found: Fitted, truth: Truth) -> tuple[float, float]:
     return value - truth.pdff_percent, (value - truth.pdff_percent) / sd
 
 
-def _covered(found: Fitted, truth: Truth) -> list[bool]:
-    of = quantities(found.model)
-    held = []
-    for key, true in _truths(truth).items():
+def _covered(found: Fitted, truth: Truth) -> dict[str, bool]:
+    of, held = quantities(found.model), {}
+    true = _truths(truth) | {"t2_water": truth.t2_water_ms, "t2_fat": truth.t2_fat_ms}
+    for key in true.keys() & of.keys():
         low, high = interval(found, of[key], found.sd(of[key]))
-        held.append(low <= true <= high)
-    return held
+        held[key] = low <= true[key] <= high
+    return dict(sorted(held.items()))
 
 
 def real(folder: Path) -> None:
@@ -205,6 +233,7 @@ if __name__ == "__main__":
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 6
     errors(repeats)
     whole_range(480 * repeats)
+    several_echo_times(15 * repeats)
     wrong_by_design(16 * repeats)
     if len(sys.argv) > 2:
         real(Path(sys.argv[2]))

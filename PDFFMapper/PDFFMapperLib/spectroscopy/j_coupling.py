@@ -207,16 +207,18 @@ def coupled_signals(
     frequency_mhz: float,
     points: int = 1,
     dwell_s: float = 1.0,
+    bonds: tuple[float, float] = (TYPICAL_NDB, TYPICAL_NMIDB),
 ) -> np.ndarray:
     """`j_signals` of fragments with the groups' names of FRAGMENTS.
 
-    The inner time is TE1 of PRESS or TM of STEAM, None where it is not known.
+    The inner time is TE1 of PRESS or TM of STEAM, None where it is not known; bonds are ndb and
+    nmidb, by which methylene and olefins are weighed.
     """
     how = te_ms, frequency_mhz, inner_ms, points, dwell_s
     left: dict[str, np.ndarray] = {}
     for fragment in fragments:
         left |= echo(fragment, *how) if sequence == PRESS else stimulated_echo(fragment, *how)
-    typical = protons(TYPICAL_NDB, TYPICAL_NMIDB)
+    typical = protons(*bonds)
     signals = np.ones((len(PPM), points), complex)
     for peak, name in enumerate(
         ("methyl", "", "beta", "allylic", "alpha", "diallylic", "a", "b", "CH")
@@ -226,7 +228,7 @@ def coupled_signals(
     lost = 6 * sum(1 - left[name] for name in ("omega-1", "omega-2", "gamma", "delta"))
     lost += typical[ALLYLIC] * sum(1 - left[name] for name in ("next", "second"))
     signals[METHYLENE] = 1 - lost / typical[METHYLENE]
-    dienes = 2 * TYPICAL_NMIDB / TYPICAL_NDB  # share of the olefins
+    dienes = 2 * bonds[1] / bonds[0]  # share of the olefins
     signals[OLEFINIC] = (1 - dienes) * left["mono"] + dienes * (left["di"] + left["di'"]) / 2
     signals.flags.writeable = False
     return signals
