@@ -34,7 +34,7 @@ def across(spine: Spine) -> np.ndarray:
     right = right - (right @ up) * up / (up @ up)
     right /= np.linalg.norm(right)
     front = np.cross(up, right) / np.linalg.norm(up)
-    seen = np.isfinite(spine.frame.array)
+    seen = spine.frame.array > 0  # margins of nothing mirror each other as well
     contrast = local_contrast(np.where(seen, spine.frame.array, 0))
     image = spine.frame.with_array(np.where(seen, contrast, np.nan))
     places = np.concatenate([centers, (centers[1:] + centers[:-1]) / 2])
