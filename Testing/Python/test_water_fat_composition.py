@@ -27,6 +27,19 @@ def test_known_triglycerides_are_found(ndb, nmidb):
     assert found.pdff_percent == pytest.approx(100, abs=1)
 
 
+def test_voxels_whose_r2star_is_not_told_count():
+    """Their PDFF and phase are sure; one of them made the whole region fail."""
+    phantom = spine_phantom((4, 48, 48), EIGHT, 60)
+    data = multi_echo(phantom.echoes, EIGHT, 3.0, phantom.voxel_size_mm)
+    result, fat = separate_water_fat(data), phantom.labels == 2
+    whole = fat_composition(data, result, fat)
+    for untold in (np.argwhere(fat & result.confident)[:1], np.argwhere(fat)):
+        result.r2star_per_s[tuple(untold.T)] = np.nan
+        found = fat_composition(data, result, fat)
+        assert found.ndb == pytest.approx(whole.ndb, abs=1e-3)
+        assert found.r2star_per_s == pytest.approx(whole.r2star_per_s, abs=0.1)
+
+
 def test_protons_of_the_marrow_spectrum():
     marrow = _PROTONS @ np.array([1, 2.86, 0.74])
     assert marrow.sum() == pytest.approx(2 + 6 * CHAIN_LENGTH - 2 * 2.86)  # Bydder 2011

@@ -69,6 +69,8 @@ def test_r2star_that_noise_would_choose_is_not_told(echoes, pdff, r2star, told):
     decays = result.r2star_per_s[result.confident]
     assert np.isfinite(decays).sum() >= told * result.mask.sum()
     assert np.isnan(result.r2star_sd[result.confident])[np.isnan(decays)].all()
+    untold, notes = np.isnan(decays).sum(), " ".join(result.facts["notes"])
+    assert (f"{untold} voxels (" in notes) == ("have a PDFF but no R2*" in notes) == (untold > 0)
     if told:
         assert abs(np.nanmean(decays) - r2star) < 5
     else:

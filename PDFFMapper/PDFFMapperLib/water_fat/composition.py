@@ -21,6 +21,7 @@ from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 # Relative to tetramethylsilane; the two protons of each glycerol CH2 are one peak here.
 _PPM = np.array([0.90, 1.30, 1.60, 2.02, 2.24, 2.75, 4.20, 5.19, 5.29])
 _PROTONS = np.add.reduceat(PROTONS, [0, 1, 2, 3, 4, 5, 6, 8, 9])
+_START_R2STAR_PER_S = 100.0  # where the separation tells none
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ def fat_composition(data: MultiEcho, result: WaterFatResult, region: np.ndarray)
         return np.concatenate([apart.real, apart.imag])
 
     fraction = float(np.median(result.pdff_percent[used])) / 100
-    decay = float(np.median(result.r2star_per_s[used]))
+    told = result.r2star_per_s[used & np.isfinite(result.r2star_per_s)]
+    decay = float(np.median(told)) if told.size else _START_R2STAR_PER_S
     phase = float(
         np.angle(course[0] / model(np.array([1 - fraction, fraction, 2.8, 0.7, 0, 0, decay]))[0])
     )

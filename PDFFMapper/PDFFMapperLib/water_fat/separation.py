@@ -201,6 +201,7 @@ def separate_water_fat(
     fitted = _fit_voxels(signals, mask, model, r2star_per_s, found, mixed, progress)
     result = _maps(mask, fitted, found, model, _signed(model, noise, fitted, notes))
     result.echo_error = signals.error
+    notes += _without_r2star(result)
     if r2star_model != "single":
         notes.append(
             _separate_decays(result, signals, model, fitted.columns, r2star_model == "select")
@@ -588,6 +589,18 @@ def _values(
             maps[2, v], maps[3, v] = fit[WATER], fit[FAT]
         maps[4, v] = start_hz[v] if failed[v] else fit[OFFSET]
         maps[5, v], maps[8, v] = 100 * residual, sd
+
+
+def _without_r2star(result: WaterFatResult) -> list[str]:
+    """In how many confident voxels R2* is not told, and why."""
+    untold = np.count_nonzero(result.confident & np.isnan(result.r2star_per_s))
+    if not untold:
+        return []
+    share = 100 * untold / np.count_nonzero(result.confident)
+    return [
+        f"{untold} voxels ({share:.2g} % of the confident ones) have a PDFF but no R2*: noise "
+        "hides R2* in over a tenth of the voxels around them, and would choose those that tell one."
+    ]
 
 
 def _separate_decays(result, signals, model, fits, select: bool) -> str:
