@@ -35,7 +35,7 @@ from PDFFMapperLib.spectroscopy.triglyceride import (
 )
 
 TYPICAL_NDB, TYPICAL_NMIDB = 2.9, 0.75  # of the fat whose methylene and olefins are weighed
-BINS = 16384  # of transitions, by frequency
+COARSEST_HZ = 0.13  # bins of transitions, by frequency
 LEAST_SEEN = 1e-9  # of a spin's magnetization, that a transition counts from
 
 # Coupled protons of each peak: (number, J in Hz, their peak). Bulk methylene has its like alone.
@@ -307,9 +307,10 @@ def _seen(
 ) -> dict[str, np.ndarray]:
     """Each group's signal over time, over that of all its magnetization, relative to its peak.
 
-    The density matrix is in the basis of states; its transitions are sorted by frequency, to
-    1/(dwell BINS) Hz.
+    The density matrix is in the basis of states; its transitions are sorted by frequency, into
+    bins of COARSEST_HZ or less.
     """
+    bins = 1 << math.ceil(math.log2(max(1 / (dwell_s * COARSEST_HZ), points)))
     energies, states, spins = _solved(fragment, frequency_mhz)
     turning = np.subtract.outer(energies, energies).T
     middle = np.average(
@@ -321,12 +322,12 @@ def _seen(
         seen = (states.T @ np.where(_order(len(energies)) == -1, spin, 0) @ states).T
         used = np.abs(seen) > LEAST_SEEN
         hz = turning[used] - (PPM[peak] - middle) * frequency_mhz
-        places = np.rint(hz * dwell_s * BINS).astype(int) % BINS
+        places = np.rint(hz * dwell_s * bins).astype(int) % bins
         weights = density[used] * seen[used]
-        lines = np.bincount(places, weights.real, BINS) + 1j * np.bincount(
-            places, weights.imag, BINS
+        lines = np.bincount(places, weights.real, bins) + 1j * np.bincount(
+            places, weights.imag, bins
         )
-        signals[name] = 2 * BINS * np.fft.ifft(lines)[:points] / np.sum(spin * spin)
+        signals[name] = 2 * bins * np.fft.ifft(lines)[:points] / np.sum(spin * spin)
     return signals
 
 
