@@ -32,7 +32,7 @@ _ASKED = {
     "te_ms": "the echo time (--te, ms)",
 }
 # What names of sequences say of an inversion: TI_600, IR, inverted.
-_INVERTED = re.compile(r"(?<![a-z])(ti|ir|inv[a-z]*)(?![a-z])")
+_INVERTED = re.compile(r"(?<![a-z])(ti|ir|inv(er[a-z]*)?)(?![a-z])")
 _EDDY = "Phases of up to {:.2f} rad that eddy currents add were taken from the water reference."
 # What sequences are called by scanners.
 _NAMES = {
