@@ -81,6 +81,20 @@ def test_where_they_differ_it_says_by_how_much_and_why(three):
     assert "T1, by which 8 degrees at TR 9 ms weight the map" in told.text
 
 
+@pytest.mark.parametrize("mixed", [False, True])
+def test_what_varies_within_the_voxel_hides_no_difference(three, mixed):
+    """The median of a gradient or of two tissues has no interval or a wide one; the mean has."""
+    for percent, apart in ((40.0, False), (46.0, True)):
+        pdff = pdff_map(percent)
+        k, j, i = np.indices(pdff.array.shape)
+        inside = pdff.array < 70
+        varies = 15.0 * (-1) ** (i + j + k) if mixed else 2.0 * k
+        pdff.array[inside] += (varies - varies[inside].mean())[inside]
+        found = beside_map("L3", three, pdff)
+        assert found.apart == apart
+        assert "nan" not in found.text
+
+
 def test_what_the_spectrum_leaves_uncorrected_is_named():
     one = analysis((30.0,), 1500.0, bandwidths_hz=[4000.0] * 3)
     found = beside_map("L3", one, pdff_map(40.0))

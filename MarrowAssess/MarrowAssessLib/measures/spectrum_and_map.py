@@ -30,7 +30,8 @@ class Beside(NamedTuple):
 def beside_map(site: str, spectrum: Analysis, pdff: Volume) -> Beside | None:
     """A spectrum's fat fraction beside the mean of a map over its voxel.
 
-    Both 95 % intervals are taken as of independent errors. The map's is that of its noise.
+    Both 95 % intervals are taken as of independent errors. The map's is that of a mean of
+    independent voxels; what varies within the voxel, which both see, counts as their noise.
 
     Args:
         site: of the spectrum.
@@ -54,7 +55,7 @@ def beside_map(site: str, spectrum: Analysis, pdff: Volume) -> Beside | None:
             False,
         )
     of_map = statistics(box, pdff.array, pdff.voxel_volume_mm3)
-    half = 1.96 * of_map.median_se
+    half = 1.96 * of_map.sd / np.sqrt(of_map.voxels)
     off = of_map.mean - value.value
     side = value.ci95[1] - value.value if off > 0 else value.value - value.ci95[0]
     apart = abs(off) > np.hypot(half, side)
