@@ -11,7 +11,6 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 from PDFFMapperLib.install.software import VERSION
 
@@ -96,13 +95,17 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         epilog=RESEARCH_USE,
     )
     parser.add_argument("--version", action="version", version=VERSION)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=_command_parser
+    )
     for name, (place, purpose) in COMMANDS.items():
-        if name not in arguments:  # listed only
-            commands.add_parser(name, help=purpose, add_help=False)
+        if name not in arguments:
+            commands.add_parser(name, help=purpose)
             continue
         sentence = purpose[0].upper() + purpose[1:]
         command = commands.add_parser(name, help=purpose, description=sentence)
+        from pathlib import Path  # `--help` waits for neither
+
         from PDFFMapperLib.install.compiled_cache import ensure_writable_cache, forget_stale_code
 
         ensure_writable_cache(Path(__file__).parents[1] / "placement")
@@ -118,6 +121,11 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
             code.add_arguments(command)
             command.set_defaults(run=code.run)
     return parser
+
+
+def _command_parser(**given: object) -> argparse.ArgumentParser | None:
+    """The parser of a command that is described; one that is only listed needs none."""
+    return argparse.ArgumentParser(**given) if "description" in given else None
 
 
 @contextlib.contextmanager
@@ -180,10 +188,9 @@ def _inputs(arguments: Sequence[str]) -> str:
     named = []
     for word in arguments:
         for path in (word, word.partition("=")[2], word.partition("=")[2].rpartition("#")[0]):
-            with contextlib.suppress(OSError, ValueError):
-                if path and Path(path).exists() and arguments[arguments.index(word) - 1] != "--out":
-                    named.append(path)
-                    break
+            if os.path.exists(path) and arguments[arguments.index(word) - 1] != "--out":
+                named.append(path)
+                break
     return ", ".join(named) or " ".join(arguments[1:])
 
 
