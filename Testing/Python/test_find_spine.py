@@ -451,6 +451,8 @@ def test_an_upright_look_must_hold_all_bodies_but_the_highest_and_the_same_lowes
     assert not _ends_alike(spine("S1", 90, 60, 30), first)
     assert not _ends_alike(spine("S1", 90, 60, 30, 0, -25), first)
     assert not _ends_alike(spine("", 90, 60, 30, 0), first)
+    assert not _ends_alike(spine("S1", 90, 60, 37, 23, 0), first)  # two for one
+    assert not _ends_alike(first, spine("S1", 90, 60, 37, 23, 0))
 
 
 def test_a_turned_image_shows_bodies_only_where_it_is_and_the_lean_told_is_the_image_s(monkeypatch):

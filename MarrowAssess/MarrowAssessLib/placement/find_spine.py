@@ -298,9 +298,13 @@ def _holds_more(again: Spine, spine: Spine) -> bool:
 
 
 def _ends_alike(again: Spine, spine: Spine) -> bool:
-    """Whether a reading has all bodies of another but the highest, the lowest of its name."""
-    same = again.lowest == spine.lowest and _apart_mm(again, spine.bodies[-1])[-1] < SAME_BODY_MM
-    return same and _holds(again, spine.bodies[1:])
+    """Whether a reading names the lowest body alike and has each above it but the highest.
+
+    Counted from below: one with a body more or less between would name those above otherwise.
+    """
+    pairs = zip(range(-1, -len(again.bodies) - 1, -1), spine.bodies[:0:-1], strict=False)
+    same = all(_apart_mm(again, body)[n] < SAME_BODY_MM for n, body in pairs)
+    return same and again.lowest == spine.lowest and len(again.bodies) >= len(spine.bodies) - 1
 
 
 def _holds(again: Spine, bodies: Sequence[FoundBody]) -> bool:
