@@ -187,6 +187,24 @@ def test_where_the_core_is_cord_bright_fluid_lies_round_it(plain, plain_spine):
     assert found.any() and cord[found].mean() < 0.1
 
 
+def test_fat_brighter_than_fluid_on_t2_is_told_by_t1(plain, plain_spine):
+    """Behind the sac, as beside L4 and L5; where TR and TE are short it is the brightest."""
+    digital, column = plain
+    body = column.bodies["L3"].surface
+    canal_of = csf_of(digital.volume, plain_spine, body, "L3").body
+    inside = canal_of.full_mask(digital.owner.shape)
+    local = (digital.volume.to_ras(np.argwhere(inside)[:, ::-1]) - body.box.center) @ body.box.axes[1]
+    fat = inside.copy()
+    fat[inside] = local < np.quantile(local, 0.35)
+    shown_t2 = np.where(inside, 600.0, 250.0)
+    shown_t2[fat] = 850.0
+    shown_t1 = np.array(digital.volume.array)
+    shown_t1[inside], shown_t1[fat] = 100.0, 450.0
+    t1, t2 = (digital.volume.with_array(a.astype(np.float32)) for a in (shown_t1, shown_t2))
+    found = csf_of(t1, plain_spine, body, "L3", t2).roi.full_mask(inside.shape)
+    assert found.any() and fat[found].mean() < 0.05
+
+
 def test_dark_fluid_beside_the_cord_is_doubted_and_beside_its_end_is_not(plain, plain_spine):
     digital, column = plain
     for site, doubted in (("T12", True), ("V3", True), ("L1", False)):

@@ -72,12 +72,13 @@ def csf_of(
             bright = fluid is not None or np.quantile(values[core], BRIGHTEST) > BRIGHT * marrow
             inside = depth > WALL_MM
             if bright:
-                # Beside the cord's end the core is cord, and fluid lies round it.
-                brightest = max(np.quantile(values[one], BRIGHTEST) for one in (core, inside))
-                like_fluid = inside & (values >= BRIGHT_SHARE * brightest)
-                if fluid is not None and like_fluid.any():
+                if fluid is not None:  # fat may be the brightest there
                     drawn_on = _smooth_values(volume, volume, mask.shape, offset)
-                    like_fluid &= drawn_on <= FATTY * np.median(drawn_on[like_fluid])
+                    inside &= drawn_on <= FATTY * np.quantile(drawn_on[core], DARK_LEVEL)
+                # Beside the cord's end the core is cord, and fluid lies round it.
+                levels = (values[one] for one in (core & inside, inside) if one.any())
+                brightest = max((np.quantile(one, BRIGHTEST) for one in levels), default=0.0)
+                like_fluid = inside & (values >= BRIGHT_SHARE * brightest)
             else:
                 inside &= _front_of_sac(mask, local)
                 like_fluid = _even(values, inside)
