@@ -193,9 +193,9 @@ def test_fat_brighter_than_fluid_on_t2_is_told_by_t1(plain, plain_spine):
     body = column.bodies["L3"].surface
     canal_of = csf_of(digital.volume, plain_spine, body, "L3").body
     inside = canal_of.full_mask(digital.owner.shape)
-    local = (digital.volume.to_ras(np.argwhere(inside)[:, ::-1]) - body.box.center) @ body.box.axes[1]
+    to_front = digital.volume.to_ras(np.argwhere(inside)[:, ::-1]) @ body.box.axes[1]
     fat = inside.copy()
-    fat[inside] = local < np.quantile(local, 0.35)
+    fat[inside] = to_front < np.quantile(to_front, 0.35)
     shown_t2 = np.where(inside, 600.0, 250.0)
     shown_t2[fat] = 850.0
     shown_t1 = np.array(digital.volume.array)
