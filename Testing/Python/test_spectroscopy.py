@@ -574,7 +574,7 @@ def test_a_first_echo_time_that_is_stated_is_taken():
     plain, stated = MRS.measure([one]), MRS.measure([replace(one, te1_ms=8.0)])
     assert plain.get("ndb").value != pytest.approx(stated.get("ndb").value, abs=0.01)
     assert any("state the first echo time" in said for said in plain.notes)
-    assert any("with the first echo time as stated" in said for said in stated.notes)
+    assert any("with the first echo time as stated: 8 ms." in said for said in stated.notes)
     equal = MRS.measure([replace(one, te1_ms=15.0)])
     assert equal.get("ndb").value == pytest.approx(plain.get("ndb").value, abs=1e-6)
 

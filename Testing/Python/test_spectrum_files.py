@@ -388,16 +388,16 @@ def test_what_a_spectrum_was_fitted_with_stands_beside_its_numbers(phantom, tmp_
     series, voxel = phantom.spectrum("L3")
     write_nifti_mrs(tmp_path / "x.nii.gz", series.one(0), voxel, PRESS)
     given, hows = f"L3={tmp_path / 'x.nii.gz'}", []
-    of_voxel = " --voxel 0 0 0"
-    for options in ("", " --sense -1", " --t2-water 21 --t2-fat 70 --baseline", of_voxel):
+    of_place = " --voxel 0 0 0 --te1 7"
+    for options in ("", " --sense -1", " --t2-water 21 --t2-fat 70 --baseline", of_place):
         study = of_one_vertebra(phantom)
         study.spectra = read_site_spectra([given + options], study)
         results = [one.measurement for one in assess(study).results]
         hows += [{one.how for one in results if one.quantity.startswith("mrs_")}]
-    plain, with_sense, with_times, with_voxel = hows
+    plain, with_sense, with_times, with_place = hows
     assert plain == with_sense == {"L3: PRESS, TE 15 ms"}
     assert with_times == {"L3: PRESS, TE 15 ms; T2 of water 21 ms; T2 of fat 70 ms; baseline"}
-    assert with_voxel == {"L3: PRESS, TE 15 ms; voxel 0, 0, 0"}
+    assert with_place == {"L3: PRESS, TE 15 ms; first echo time 7 ms; voxel 0, 0, 0"}
 
 
 @pytest.mark.parametrize(

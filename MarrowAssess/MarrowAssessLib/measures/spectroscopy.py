@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 from PDFFMapperLib.maps.recipe import NUMBER
 from PDFFMapperLib.spectroscopy.recipe import MRS
 
@@ -40,7 +41,9 @@ def spectral_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped
         series = spectrum.fitted.model.series
         times = ", ".join(f"{te:g}" for te in series.te_ms)
         one.how = f"{site}: {series.sequence or 'sequence unknown'}, TE {times} ms"
-        one.how = "; ".join([one.how, *_chosen(spectrum.provenance)])
+        first = ", ".join(f"{te:g}" for te in np.unique(series.te1_ms) if np.isfinite(te))
+        first_echo = [f"first echo time {first} ms"] if first else []
+        one.how = "; ".join([one.how, *first_echo, *_chosen(spectrum.provenance)])
         one.cautions += spectrum.cautions
         if key in _FRACTIONS and Contrast.PDFF in book.acquired:
             beside = beside_map(site, spectrum, book.acquired[Contrast.PDFF])

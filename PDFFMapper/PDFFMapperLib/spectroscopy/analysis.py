@@ -81,14 +81,14 @@ COUPLINGS = (
     f"round. All are taken as known to {100 * COUPLINGS_SD:g} % (SD), which intervals hold."
 )
 PRESS_FACTOR = (
-    "J evolution of PRESS, to the echo and from it on, is that of density matrices with two echoes "
-    "of equal length; on real "
-    "spectra of 30 ms at 3 T a first echo of 8 ms would read up to 2 points of fat less; state the "
-    "first echo time where you know it (--te1)."
+    "J evolution of PRESS, to the echo and from it on, is that of density matrices, with two "
+    "echoes of equal length where the first echo time is not known; on real spectra of 30 ms at 3 "
+    "T a first echo of 8 ms would read up to 2 points of fat less; state the first echo time where "
+    "you know it (--te1)."
 )
 FIRST_ECHO = (
     "J evolution of PRESS, to the echo and from it on, is that of density matrices, with the first "
-    "echo time as stated."
+    "echo time as stated: {} ms."
 )
 STEAM_FACTOR = (
     "The mixing time of STEAM is not known, so its zero-quantum coherence was taken as the mean "
@@ -389,8 +389,9 @@ def _left_out(averaged: Averaged) -> list[str]:
 def _of_coupling(series: Series) -> list[str]:
     """What the J factors of a sequence rest on."""
     tm_known, te1_known = (bool(np.isfinite(x).all()) for x in (series.tm_ms, series.te1_ms))
+    first = FIRST_ECHO.format(", ".join(f"{te:g}" for te in np.unique(series.te1_ms)))
     said = {
-        PRESS: [COUPLINGS, FIRST_ECHO if te1_known else PRESS_FACTOR],
+        PRESS: [COUPLINGS, first if te1_known else PRESS_FACTOR],
         STEAM: [COUPLINGS, ZERO_QUANTUM if tm_known else STEAM_FACTOR],
     }
     return said.get(series.sequence, [])

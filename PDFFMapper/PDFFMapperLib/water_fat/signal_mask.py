@@ -46,7 +46,7 @@ def signal_mask(echoes: np.ndarray, noise: float | None = None) -> np.ndarray:
     echoes = np.asarray(echoes, echoes.dtype.newbyteorder("="))  # compiled code knows no other
     level = np.empty(echoes.shape[1:], np.float32)
     run_parallel(lambda k: _largest(echoes[:, k], level[k]), range(len(level)))
-    some = level.ravel()[:: level.size // _MANY | 1]  # odd, so that no column is left out
+    some = level.ravel()[:: level.size // _MANY | 1]  # odd: of 256 columns none is left out
     high = float(np.percentile(some, 98)) or float(level.max())
     noise = background_noise(echoes) if noise is None else noise
     alone, together = (
