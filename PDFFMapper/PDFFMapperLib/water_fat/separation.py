@@ -54,6 +54,7 @@ _R2STAR_SPREAD = 50.0  # 1/s; SD of R2* around the mean of its neighborhood, tak
 # Typical SDs of a neighborhood over which the fit is so nonlinear that averages are biased.
 _IMPRECISE_PDFF, _IMPRECISE_R2STAR_PER_S = 0.05, 60.0
 _BORROWED = 0.1  # share of the voxels around that borrow R2* from which noise chooses the others
+_R2STAR_SURE_SD = 50.0  # 1/s; an own R2* with less was not chosen by noise, whatever lies around
 USELESS_PDFF = 0.08  # the same of the PDFF alone, and half of what a single voxel may have
 _LEAST_SIGNAL = 5.0  # noise SDs that the largest echo of a neighborhood should have
 _MANY = 200_000  # voxels that tell the usual residual
@@ -81,7 +82,8 @@ class WaterFatResult:
             and fat have phases of their own, 100 |F| / (|W| + |F|) without the bias of noise.
         r2star_per_s: R2*, signed for the same reason; drawn to that of the voxels around where
             noise hides it (`Doubt.R2STAR_BORROWED`). Where it does so in over a tenth of these, the
-            others are those that noise made seem slow or fast, and have NaN; their PDFF stays.
+            others are those that noise made seem slow or fast, and have NaN unless their SD is
+            under 50 1/s; their PDFF stays.
         water: signal of water at echo time 0; its magnitude where phases are not common.
         fat: signal of fat at echo time 0, likewise.
         off_resonance_hz: field map.
@@ -201,11 +203,11 @@ def separate_water_fat(
     fitted = _fit_voxels(signals, mask, model, r2star_per_s, found, mixed, progress)
     result = _maps(mask, fitted, found, model, _signed(model, noise, fitted, notes))
     result.echo_error = signals.error
-    notes += _without_r2star(result)
     if r2star_model != "single":
         notes.append(
             _separate_decays(result, signals, model, fitted.columns, r2star_model == "select")
         )
+    notes += _without_r2star(result)
     result.facts = _facts(data, spectrum, model, fat, signals.conjugated, error) | {
         "r2star": "fitted" if r2star_per_s is None else f"fixed at {r2star_per_s:g} 1/s",
         "r2star_model": r2star_model,
@@ -291,7 +293,7 @@ class _Fits:
         noise: SD around each voxel.
         failed: no fit, bool.
         borrowed: R2* was drawn to that around, bool.
-        untold: R2* is not told, since of those around it noise chose which had to borrow, bool.
+        among_borrowed: noise chose which of those around had to borrow, and this one not, bool.
         imprecise: around here noise is more than the fit bears, bool.
     """
 
@@ -302,7 +304,7 @@ class _Fits:
     noise: np.ndarray
     failed: np.ndarray
     borrowed: np.ndarray
-    untold: np.ndarray
+    among_borrowed: np.ndarray
     imprecise: np.ndarray
 
 
@@ -340,7 +342,7 @@ def _fit_voxels(signals, mask, model, r2star_per_s, found, mixed: int | None, pr
         noise = _pooled_noise(mask, fits[:, RESIDUAL], failed, freedom)
     else:  # no residual to tell it by
         noise = np.full(len(fits), found.noise, np.float32)
-    borrowed, untold, imprecise = np.zeros((3, len(fits)), bool)
+    borrowed, among, imprecise = np.zeros((3, len(fits)), bool)
     if r2star_per_s is None:
         imprecise = _imprecise(mask, fits, noise, failed)
         borrowed = _borrow_r2star(
@@ -353,10 +355,10 @@ def _fit_voxels(signals, mask, model, r2star_per_s, found, mixed: int | None, pr
             ),
         )
         around = sum_around(mask, borrowed)
-        untold = around > _BORROWED * sum_around(mask, np.ones(len(fits), np.float32))
-        untold &= ~borrowed  # which are marked
+        among = around > _BORROWED * sum_around(mask, np.ones(len(fits), np.float32))
+        among &= ~borrowed  # which are marked
     return _Fits(
-        fits, signal_energy, largest_echo, freedom, noise, failed, borrowed, untold, imprecise
+        fits, signal_energy, largest_echo, freedom, noise, failed, borrowed, among, imprecise
     )
 
 
@@ -512,9 +514,9 @@ def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
             fits[part, FRACTION] if magnitudes is None else magnitudes[part],
             found.off_resonance_hz[part],
             found.swap_margin[part],
-            ~fitted.untold[part],
             failed[part],
             fitted.borrowed[part],
+            fitted.among_borrowed[part],
             fitted.imprecise[part],
             doubt[part],
             values[:, part],
@@ -549,8 +551,8 @@ _POOR_FIT, _SWAP_RISK, _FAILED, _BORROWS, _IMPRECISE, _CANCELED = map(int, (
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _values(
-    fits, noise, energy, freedom, fractions, start_hz, margin, told, failed, borrowed, imprecise,
-    doubt, maps,
+    fits, noise, energy, freedom, fractions, start_hz, margin, failed, borrowed, among_borrowed,
+    imprecise, doubt, maps,
 ):  # fmt: skip
     """The values of `_MAPS` of voxels, shape (maps, voxels); their doubts are added to `doubt`.
 
@@ -560,8 +562,7 @@ def _values(
         fractions: of fat, by the signed or the magnitude signals.
         start_hz: off-resonance where there is no fit.
         margin: cost of exchanging water and fat.
-        told: R2* is told.
-        failed, borrowed, imprecise: as in `_Fits`.
+        failed, borrowed, among_borrowed, imprecise: as in `_Fits`.
     """
     for v in range(len(fits)):
         fit, sd = fits[v], noise[v]
@@ -582,7 +583,7 @@ def _values(
         if not failed[v] and not canceled:
             maps[0, v] = 100 * fractions[v] - _small(100 * sd**2 * fit[FRACTION_BIAS], pdff_sd)
             maps[6, v] = pdff_sd
-        if not failed[v] and told[v]:
+        if not failed[v] and (not among_borrowed[v] or r2star_sd < _R2STAR_SURE_SD):
             maps[1, v] = fit[R2STAR] - _small(sd**2 * fit[R2STAR_BIAS], r2star_sd)
             maps[7, v] = r2star_sd
         if not failed[v]:
