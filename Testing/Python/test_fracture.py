@@ -430,6 +430,10 @@ def test_a_cleft_is_a_band_of_fluid_that_is_dark_on_t1(healthy, place, t1, cleft
     assert not any(found[level].cleft for level in others)
     assert marrow_signals(*given, fluid=520.0)[0]["L2"].cleft is None  # no T1, nothing said
     assert marrow_signals(*given, t1=dark)[0]["L2"].cleft is None  # no CSF, nothing said
+    dark.array[healthy[1][others[0]]] = np.nan  # a T1 that ends there: the others tell
+    assert marrow_signals(*given, fluid=520.0, t1=dark)[0]["L2"].cleft is cleft
+    dark.array[healthy[1]["L2"]] = np.nan
+    assert marrow_signals(*given, fluid=520.0, t1=dark)[0]["L2"].cleft is None
 
 
 def test_patchy_edema(healthy):

@@ -71,7 +71,8 @@ class MarrowSignal:
             doi 10.3340/jkns.2016.59.2.137.
         fluid_share: of the body's voxels as bright as CSF on fat-suppressed T2, 0 without edema;
             None where no CSF was measured.
-        cleft: whether a band as bright as CSF is dark on T1; None where CSF or T1 is missing.
+        cleft: whether a band as bright as CSF is dark on T1; None where CSF was not measured or
+            T1 does not show the body and two unaffected ones.
         cautions: sentences to read with it.
     """
 
@@ -231,8 +232,13 @@ def _look_for_cleft(
     signal: MarrowSignal, here: _Marrow, others: list[_Marrow], fluid: float, t1: Volume
 ) -> None:
     """Whether what is as bright as CSF is a band, and dark on T1 beside unaffected bodies."""
-    mean, sd = _usual([values[np.isfinite(values)] for values in (one.of(t1) for one in others)])
-    dark = (mean - here.of(t1)) / sd > Z_EDEMA
+    usual = [values[np.isfinite(values)] for values in (one.of(t1) for one in others)]
+    usual = [values for values in usual if len(values)]
+    of_t1 = here.of(t1)
+    if len(usual) < 2 or not np.isfinite(of_t1).any():
+        return
+    mean, sd = _usual(usual)
+    dark = (mean - of_t1) / sd > Z_EDEMA
     band = dark & (here.values >= FLUID * fluid)
     signal.cleft = bool(
         signal.fluid_sign and band.mean() >= FLUID_SHARE and _form(here.local, band) == "band"
