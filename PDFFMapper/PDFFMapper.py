@@ -88,6 +88,8 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.sendButton.connect("clicked(bool)", self.onSendButton)
         self.checkCanApply()
+        if self.parent.isEntered:  # reloaded while it is open; nobody enters it again
+            self.enter()
 
     def buildTab(self) -> bool:
         """Make the rows of the tab in front where it has none yet; whether they were made."""
@@ -184,7 +186,8 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Another tab comes to the front."""
         if self.buildTab() and self.frame.parameters:
             self.frame.connect(self.frame.parameters)  # with its rows as well
-            self.tab().connect(self.frame.parameters)
+            for tab in self.tabs:  # whose boxes that has filled anew
+                tab.connect(self.frame.parameters)
         self.onParametersModified()
 
     def onParametersModified(self, caller=None) -> None:

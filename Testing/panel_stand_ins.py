@@ -466,11 +466,11 @@ def qt_module():
     return module
 
 
-def make_widget(module, name):
-    """The panel of a module, set up and entered."""
+def make_widget(module, name, entered=False):
+    """The panel of a module, set up and open; `entered`: as one that is reloaded while it is."""
     shown = QtWidgets.QWidget()
     shown.setLayout(QtWidgets.QVBoxLayout())
-    widget = getattr(module, f"{name}Widget")(types.SimpleNamespace(isEntered=True))
+    widget = getattr(module, f"{name}Widget")(types.SimpleNamespace(isEntered=entered))
     widget.layout = types.SimpleNamespace(
         addWidget=lambda proxy: shown.layout().addWidget(proxy.qobject)
     )
@@ -478,4 +478,5 @@ def make_widget(module, name):
     folder = pathlib.Path(module.__file__).parent / "Resources"
     widget.resourcePath = lambda relative: folder / relative
     widget.setup()
+    widget.parent.isEntered = True
     return widget

@@ -177,6 +177,18 @@ def tracked() -> list[Path]:
     return [path for line in done.stdout.splitlines() if (path := REPOSITORY / line).is_file()]
 
 
+def test_the_version_of_an_egg_is_read(tmp_path, monkeypatch):
+    """As of conda's and Debian's packages."""
+    from PDFFMapperLib.install import packages
+
+    egg = tmp_path / "marrow_egg-1.2.egg-info"
+    egg.mkdir()
+    (egg / "PKG-INFO").write_text("Metadata-Version: 1.1\nName: marrow-egg\nVersion: 1.2\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert packages._satisfied("marrow-egg>=1.1")
+    assert not packages._satisfied("marrow-egg>=1.3")
+
+
 @pytest.mark.parametrize(
     ("requirement", "there"),
     [("numpy>=1.0", True), ("numpy>=999", False), ("no-such-package-at-all>=1", False)],

@@ -2354,6 +2354,11 @@ def test_segments_that_are_no_voxels_of_the_image_are_refused(tibia):
     with pytest.raises(ValueError, match="another voxel grid"):
         masks_of_segments(node, volume_from_node(first))
     first.SetSpacing(0.5, 0.5, 3.0)
+    origin = first.GetOrigin()
+    first.SetOrigin(origin[0] + 13.0, *origin[1:])  # 26 columns on
+    with pytest.raises(ValueError, match=r"\d+ voxels of segment 'bone' lie outside"):
+        masks_of_segments(node, volume_from_node(first))
+    first.SetOrigin(origin)
     segment = node.GetSegmentation().GetSegment("bone")
     segment.SetName("marrow")
     add_segment(node, "marrow 2", whole, first)
@@ -2385,6 +2390,21 @@ def add_segment(node, name, mask, like):
     other = mask_to_node(volume_from_node(like).with_array(mask.astype(np.uint8), name), like)
     node.GetSegmentation().CopySegmentFromSegmentation(other.GetSegmentation(), name)
     slicer.mrmlScene.RemoveNode(other)
+
+
+def test_a_mapper_that_is_reloaded_while_it_is_open_is_connected(desktop):
+    volume_to_node(Volume(np.zeros((3, 4, 5), np.float32), np.eye(4), "x", {"EchoTime": 1.2}))
+    reloaded = desktop.make_widget(load_module("PDFFMapper"), "PDFFMapper", entered=True)
+    assert reloaded.frame.parameters and "There is no scene" not in reloaded.ui.applyButton.toolTip
+    reloaded.cleanup()
+
+
+def test_a_tabs_first_opening_leaves_the_words_of_the_others(mapper):
+    mapper.enter()
+    words = mapper.ui.fatSpectrum.currentText, mapper.ui.readout.currentText
+    assert words == ("Marrow, nine peaks (Ren 2008)", "Found")
+    mapper.ui.tabWidget.setCurrentIndex(1)
+    assert (mapper.ui.fatSpectrum.currentText, mapper.ui.readout.currentText) == words
 
 
 def test_mapper_lists_frames_and_takes_typed_values(mapper):

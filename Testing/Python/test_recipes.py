@@ -29,6 +29,7 @@ from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.recipe import CHOICE, NUMBER, Family, Input, Option, Recipe
 from PDFFMapperLib.maps.trust import where_trusted
 from PDFFMapperLib.recipes import ALONE, FAMILIES
+from PDFFMapperLib.ute.recipe import UTE
 from PDFFMapperLib.water_fat.recipe import WATER_FAT
 from PDFFMapperLib.water_fat.separation import Doubt as WaterFatDoubt
 from phantoms.diffusion import marrow
@@ -527,3 +528,10 @@ def test_region_values_leave_doubt_out(echoes, tmp_path):
     rows = {row["map"]: row for row in csv.DictReader((tmp_path / "regions.csv").open())}
     doubt = next(one.volume.array for one in made if one.name == "doubt")
     assert int(rows["PDFF"]["used"]) == int((doubt == 0).sum()) < labels.size
+
+
+@pytest.mark.parametrize("name", ["mask", "b1_map"])
+def test_an_image_or_region_given_as_a_name_is_refused(name):
+    (recipe,) = [one for one in UTE.recipes if one.id == "mt"]
+    with pytest.raises(ValueError, match=r"takes an image .* 'x.nii' was given"):
+        recipe.chosen({name: "x.nii"})

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from MarrowAssessLib.commands.demo import _write_ute
 from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.sample.tibia import SITE, SPACING_MM, TE_MS, Tibia
+from MarrowAssessLib.sources.ute import _state
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute.bone import BY_EDGES, NO_VOXEL, cortex_values
@@ -448,6 +450,13 @@ def test_a_voxel_without_a_value_costs_no_ring_and_no_ratio(volumes):
 # --- in the report --------------------------------------------------------------------------------
 
 
+def test_a_changed_file_is_told_whatever_it_is_called(tmp_path):
+    for name in ("ute[1].nii.gz", "ute[1].json", "ute1.nii.gz"):
+        (tmp_path / name).write_text("x")
+    told = [Path(name).name for name, *_ in _state(tmp_path / "ute[1].nii.gz")]
+    assert told == ["ute[1].json", "ute[1].nii.gz"]
+
+
 def test_a_bone_joins_the_table_with_what_was_published(volumes, tmp_path, capsys):
     _write_ute(volumes, tmp_path / "ute.nii.gz")
     first = volumes[0]
@@ -483,6 +492,8 @@ def test_a_bone_joins_the_table_with_what_was_published(volumes, tmp_path, capsy
         (f"{bone} --of-what", "its options cannot be read, unrecognized arguments: --of-what"),
         (f"{bone} --psf wide", "argument --psf: invalid float value: 'wide'"),
         (f"{bone} --point 1 2", "its options cannot be read, unrecognized arguments: 2"),
+        (f"{bone} --point -1,2", "A point needs three numbers R,A,S in mm; '-1,2' was given."),
+        (f"{bone} --mt=x.nii --mt=y.nii", "--mt is there twice; keep one"),
         (f"{bone}{pair}", "needs the same receiver gain in both"),
     ):
         assert main([*given, wrong]) == 2

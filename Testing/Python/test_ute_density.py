@@ -307,3 +307,5 @@ def test_results_join_the_bones_of_a_study(tmp_path):
     assert one.value == 20 and warning in one.cautions
     with pytest.raises(ValueError, match="--ute-result tibial diaphysis: expected is the ute_maps"):
         read_ute_results([f"{site}={tmp_path / 'pi.json'}"], study)
+    with pytest.raises(ValueError, match="one file is expected after the ="):
+        read_ute_results([f"{site}={tmp_path / 'mt.json'},{tmp_path / 'ir.json'}"], study)

@@ -68,7 +68,7 @@ def site_texts(
         site = parse_site(name.strip())
         if site in found:
             raise ValueError(f"{what} {text}: {site} is there twice; keep one.")
-        flags = [one.split()[0] for one in options]
+        flags = [_flag_of(one)[0] for one in options]
         if twice := [flag for n, flag in enumerate(flags) if flag in flags[:n]]:
             raise ValueError(f"{what} {text}: {twice[0]} is there twice; keep one.")
         try:
@@ -81,8 +81,16 @@ def site_texts(
 
 def _words(option: str, of_files: Collection[str]) -> list[str]:
     """A flag and what follows it; names of files may have spaces."""
-    flag, _, rest = option.partition(" ")
-    return [flag, *filter(None, [_unquoted(rest)] if flag in of_files else rest.split())]
+    flag, rest = _flag_of(option)
+    values = list(filter(None, [_unquoted(rest)] if flag in of_files else rest.split()))
+    # One value stands with its flag: "-10,20,30" alone is taken for another flag.
+    return [f"{flag}={values[0]}"] if len(values) == 1 else [flag, *values]
+
+
+def _flag_of(option: str) -> tuple[str, str]:
+    """A flag and the text that follows it, after spaces or "="."""
+    flag, *rest = re.split(r"[\s=]+", option.strip(), maxsplit=1)
+    return flag, "".join(rest)
 
 
 def _unquoted(path: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 
 from PDFFMapperLib.commands.echo_files import read_echoes
@@ -97,7 +98,7 @@ def measure_site_ute(
 def _state(path: Path) -> list[tuple[str, int, int]]:
     """Names, sizes and times of the files that are read for a path, JSON beside it among them."""
     named = path.name.split(".")[0]
-    files = path.rglob("*") if path.is_dir() else path.parent.glob(f"{named}*")
+    files = path.rglob("*") if path.is_dir() else path.parent.glob(f"{escape(named)}*")
     stats = [(str(file), file.stat()) for file in sorted(files)]
     return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
@@ -130,6 +131,8 @@ def read_ute_results(given: Sequence[str], study: Study) -> None:
     """
     for text in given:
         ((site, one),) = site_texts([text], "--ute-result", RESULT, SiteOptions()).items()
+        if len(one.paths) > 1:
+            raise ValueError(f"--ute-result {text}: one file is expected after the =.")
         facts = read_json(Path(one.paths[0])).get("provenance", {})
         units = _UNITS.get(str(facts.get("method")), {})
         rows = {name: unit for name, unit in units.items() if name in facts.get("region", {})}

@@ -103,13 +103,15 @@ def _satisfied(requirement: str) -> bool:
         return True
     name, _, least = requirement.partition(">=")
     try:
-        said = metadata.distribution(name).read_text("METADATA") or ""
+        there = metadata.distribution(name)
     except metadata.PackageNotFoundError:
         return False
+    said = there.read_text("METADATA") or there.read_text("PKG-INFO") or there.read_text("") or ""
     installed = re.search(r"^Version: (\S+)", said, re.MULTILINE)  # metadata.version reads it all
-    if there := installed is not None and _numbers(installed[1]) >= _numbers(least):
+    enough = installed is not None and _numbers(installed[1]) >= _numbers(least)
+    if enough:
         _THERE.add(requirement)
-    return there
+    return enough
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -102,7 +102,7 @@ class Option(NamedTuple):
         if self.type == CHOICE and (isinstance(value, bool) or value not in dict(self.choices)):
             known = ", ".join(map(str, dict(self.choices)))
             raise ValueError(f"{self.title or self.name} is one of {known}, not {value!r}.")
-        if self.type == IMAGE and not hasattr(value, "ijk_to_ras"):
+        if self.type in (IMAGE, REGION) and not hasattr(value, "ijk_to_ras"):
             raise ValueError(
                 f"{self.title or self.name} takes an image (images.files.read_volume reads one); "
                 f"{value!r:.80} was given."

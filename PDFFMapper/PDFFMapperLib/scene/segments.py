@@ -21,7 +21,7 @@ def masks_of_segments(node: slicer.vtkMRMLSegmentationNode, grid: Volume) -> dic
     """The voxels of each segment on an image's grid, by the segment's name.
 
     Raises:
-        ValueError: a segment has no voxels, none inside the image, or lies on another voxel grid;
+        ValueError: a segment has no voxels, some outside the image, or lies on another voxel grid;
             two have one name.
     """
     segments = node.GetSegmentation()
@@ -43,11 +43,15 @@ def masks_of_segments(node: slicer.vtkMRMLSegmentationNode, grid: Volume) -> dic
                 "volume)."
             )
         mask, first = cropped_label(image, segment.GetLabelValue(), boxes)
-        kept, offset, _lost = onto_grid(
+        kept, offset, lost = onto_grid(
             mask, first, np.rint(to_volume).astype(int), grid.array.shape
         )
         if not kept.any():
             raise ValueError(f"Segment '{name}' has no voxel inside '{grid.name}'; draw it there.")
+        if lost:
+            raise ValueError(
+                f"{lost} voxels of segment '{name}' lie outside '{grid.name}'; erase them."
+            )
         whole = np.zeros(grid.array.shape, bool)
         whole[tuple(slice(o, o + n) for o, n in zip(offset, kept.shape, strict=True))] = kept
         found[name] = whole
