@@ -180,6 +180,7 @@ def test_images_that_slicer_stacked_are_read_again(mapper, tmp_path, monkeypatch
     monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
     stacked = volume_to_node(Volume(np.ones((9, 5, 4), np.int16), np.eye(4), "3: mgre"))
     stacked.SetAttribute("DICOM.instanceUIDs", "1.2.3")
+    mapper.enter()
     parameters = mapper.frame.parameters
     parameters.echoNodes = [stacked]
     said = mapper.ui.folderLabel.text
