@@ -83,8 +83,9 @@ def _words(option: str, of_files: Collection[str]) -> list[str]:
     """A flag and what follows it; names of files may have spaces."""
     flag, rest = _flag_of(option)
     values = list(filter(None, [_unquoted(rest)] if flag in of_files else rest.split()))
-    # One value stands with its flag: "-10,20,30" alone is taken for another flag.
-    return [f"{flag}={values[0]}"] if len(values) == 1 else [flag, *values]
+    if len(values) == 1 and values[0].startswith("-"):  # "-10,20,30" is taken for a flag
+        return [f"{flag}={values[0]}"]
+    return [flag, *values]
 
 
 def _flag_of(option: str) -> tuple[str, str]:
