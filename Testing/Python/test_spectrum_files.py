@@ -323,7 +323,7 @@ def test_a_spectrum_joins_the_studys_results(phantom, tmp_path):
         assert abs(one.value - true) < 2.2 * half, one.quantity
     assert phantom.true_value(found["mrs_ndb"]) == SPECTRUM.ndb
     assert "TE 15, 20, 25, 30, 35 ms" in found["mrs_pdff"].how
-    assert assessment.methods[-1].endswith("hold noise and residual, not shim or placing.")
+    assert assessment.methods[-1].endswith("couplings are known, not shim or placing.")
     assert "<svg" in _spectra(assessment)
 
 

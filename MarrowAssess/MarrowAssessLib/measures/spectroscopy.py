@@ -18,7 +18,7 @@ from MarrowAssessLib.measures.spectrum_and_map import beside_map
 PREFIX = "mrs_"
 SPECTRA = (
     f"{MRS.title}; intervals are of the profile likelihood and of fits with baselines, and hold "
-    "noise and residual, not shim or placing."
+    "noise, residual and how well couplings are known, not shim or placing."
 )
 _FRACTIONS = ("pdff", "signal_fat_fraction")
 # Options that change no number, or are told beside the echo times.

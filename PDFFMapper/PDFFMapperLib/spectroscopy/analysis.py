@@ -70,7 +70,7 @@ METHOD = (
     f"Water and ten fat peaks of a triglyceride ({HAMILTON}) were fitted "
     "over -1 to 8 ppm, with Voigt lines and J modulation, by maximum likelihood; intervals are of "
     "the profile likelihood, and hold what fits with smooth baselines give where these read "
-    "elsewhere than noise explains."
+    "elsewhere than noise explains or the data do not speak strongly against them."
 )
 
 COUPLINGS = (
