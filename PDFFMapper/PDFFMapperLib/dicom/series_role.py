@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from PDFFMapperLib.images.attributes import (
     image_type_of,
@@ -15,6 +15,33 @@ from PDFFMapperLib.images.attributes import (
 
 # The products that are an image of a study; others (T2*, field maps ...) are none of its roles.
 _ROLES = ("water", "fat", "in_phase", "opposed_phase", "pdff", "r2star")
+# Plain words of descriptions: compiling as many patterns keeps who opens a panel waiting.
+_NO_IMAGE_OF_MARROW = (
+    *("loc", "localizer", "localiser", "scout", "survey", "sub", "subtraction"),
+    *("t1map", "t2map", "pd", "pdw"),
+)
+_NO_ROLE = ("tensor", "t2*", "t2s", "t2star", "swi", "b0map", "b0 map", "b1map", "b1 map")
+_MULTI_ECHO = (
+    *("multiecho", "multi echo", "mecho", "megre", "mgre", "idealiq", "ideal iq"),
+    *("qdixon", "q dixon", "mdixonquant", "mdixon quant", "dixonquant", "dixon quant"),
+)
+_FAT_SUPPRESSED = ("fs", "fatsat", "fat sat", "spair", "spir", "fat suppressed", "fatsup", "chess")
+_AGENT = (
+    *("gd", "gad", "gado", "post", "postkm", "postgd", "postcontrast", "+c", "+ c", "ce", "km"),
+    *("mdc", "contrast", "dotarem", "gadovist"),
+)
+_WEIGHTED = {"T1": ("t1", "t1w", "t1wi"), "T2": ("t2", "t2w", "t2wi")}
+_DIXON = ("dixon", "vibe", "ideal", "idealiq", "flex", "lava", "mdixon", "qdixon")
+_DIXON_WORDS = {
+    "opposed_phase": (
+        *("opp", "opposed", "opposedphase", "opposed phase", "outofphase", "outof phase"),
+        *("out ofphase", "out of phase", "oop", "outphase", "out phase"),
+    ),
+    "in_phase": ("inphase", "in phase", "ip", "in out", "in opp", "in and out", "in and opp"),
+    "pdff": ("pdff", "ff", "fatfraction", "fat fraction", "fatfrac", "fat frac"),
+    "r2star": ("r2*", "r2s", "r2star"),
+}
+_LAST_OF_DIXON = {"in_phase": " in ", "opposed_phase": (" op ", " out "), "pdff": " fp "}
 
 
 def guess_role(attributes: Mapping[str, object], description: str | None = None) -> str | None:
@@ -36,25 +63,25 @@ def guess_role(attributes: Mapping[str, object], description: str | None = None)
     kind = image_type_of(attributes)
 
     named = _named_dixon_roles(text)
-    if re.search(r" (loc|localizer|localiser|scout|survey|sub|subtraction|t[12]map|pd|pdw) ", text):
+    if _says(text, _NO_IMAGE_OF_MARROW):
         return None
     if " map " in text and not named & {"pdff", "r2star"}:
         return None
-    if re.search(r" (fa|colfa|color ?fa|eadc) ", text):
+    if _says(text, ("fa", "colfa", "colorfa", "color fa", "eadc")):
         return None
     if is_diffusion_map(attributes):
         return "adc" if any(word.startswith("ADC") for word in kind) else None
-    if re.search(r" d?adc |apparent diffusion", text):
+    if _says(text, ("adc", "dadc")) or "apparent diffusion" in text:
         return "adc"
     if (
         "DIFFUSION" in kind
         or "DiffusionBValue" in attributes
         or "NumberOfBValues" in attributes
-        or re.search(r" (dwi|dwibs|ivim|diff|diffusion|trace|tracew|dti) ", text)
+        or _says(text, ("dwi", "dwibs", "ivim", "diff", "diffusion", "trace", "tracew", "dti"))
     ):
         return "dwi"
     roles = products_of_image_type(kind)
-    if not roles and re.search(r" (tensor|t2\*|t2s|t2star|swi|b0 ?map|b1 ?map) ", text):
+    if not roles and _says(text, _NO_ROLE):
         return None
     roles = roles or named
     if set(roles) - set(_ROLES):
@@ -70,20 +97,18 @@ def guess_role(attributes: Mapping[str, object], description: str | None = None)
         if weighting == "T2":  # the water image is a fat-suppressed T2, the in-phase one a plain T2
             return {"water": "STIR", "in_phase": "T2"}.get(role)
         return role
-    if (number_of(attributes, "NumberOfEchoes") or 1) >= 3 or re.search(
-        r" (multi ?echo|mecho|megre|mgre|ideal ?iq|q ?dixon|mdixon ?quant|dixon ?quant) ", text
-    ):
+    if (number_of(attributes, "NumberOfEchoes") or 1) >= 3 or _says(text, _MULTI_ECHO):
         spin_echo = "SE" in words_of(attributes.get("ScanningSequence"))  # T2 mapping
         return None if spin_echo else "multi_echo"
 
     inversion = number_of(attributes, "InversionTime") or 0.0
     if inversion > 1000:
         return None  # FLAIR, T1 FLAIR, MP-RAGE
-    if re.search(r" (stir|tirm) ", text) or (
+    if _says(text, ("stir", "tirm")) or (
         80 <= inversion <= 280 and "IR" in words_of(attributes.get("ScanningSequence"))
     ):
         return "STIR"
-    suppressed = re.search(r" (fs|fatsat|fat ?sat|spair|spir|fat suppressed|fatsup|chess) ", text)
+    suppressed = _says(text, _FAT_SUPPRESSED)
     if weighting == "T1":
         return "t1_post" if contrast else None if suppressed else "T1"
     if weighting == "T2":
@@ -117,38 +142,31 @@ def _role_of_ct(attributes: Mapping[str, object], description: str | None) -> st
 
 
 def _has_contrast(attributes: Mapping[str, object], text: str) -> bool:
-    if re.search(r" (pre|without|non|no|w o|nativ|native|ohne) ", text):
+    if _says(text, ("pre", "without", "non", "no", "w o", "nativ", "native", "ohne")):
         return False
-    return bool(
-        attributes.get("ContrastBolusAgent")
-        or re.search(
-            r" (gd|gad|gado|post(km|gd|contrast)?|\+ ?c|ce|km|mdc|contrast|dotarem|gadovist) |\+c ",
-            text,
-        )
-    )
+    return bool(attributes.get("ContrastBolusAgent")) or _says(text, _AGENT) or "+c " in text
+
+
+def _says(text: str, words: Sequence[str]) -> bool:
+    """Whether a text holds any of some words; it has one space between its own, and around."""
+    return any(f" {one} " in text for one in words)
 
 
 def _named_dixon_roles(text: str) -> set[str]:
-    dixon = re.search(r" (dixon|vibe|ideal|idealiq|flex|lava|mdixon|qdixon) ", text)
-    patterns = {
-        "opposed_phase": r" (opp|opposed|opposed ?phase|out ?of ?phase|oop|out ?phase) ",
-        "in_phase": r" (in ?phase|ip|in (and )?(out|opp)) ",
-        "pdff": r" (pdff|ff|fat ?fraction|fat ?frac) ",
-        "r2star": r" (r2\*|r2s|r2star) ",
-    }
-    if dixon:
-        patterns["in_phase"] += "| in $"
-        patterns["opposed_phase"] += "| (op|out) $"
-        patterns["water"] = r" (w|water) "
-        patterns["fat"] = r" (f|fat) (?!sat|sup|frac)"
-        patterns["pdff"] += "| fp $"
-    return {role for role, pattern in patterns.items() if re.search(pattern, text)}
+    named = {role for role, words in _DIXON_WORDS.items() if _says(text, words)}
+    if _says(text, _DIXON):
+        named |= {role for role, ends in _LAST_OF_DIXON.items() if text.endswith(ends)}
+        if _says(text, ("w", "water")):
+            named.add("water")
+        if re.search(r" (f|fat) (?!sat|sup|frac)", text):
+            named.add("fat")
+    return named
 
 
 def _weighting(attributes: Mapping[str, object], text: str) -> str | None:
     """T1 or T2 by name, if the timing does not contradict; by timing alone for spin echo."""
-    names = {name.upper() for name in re.findall(r" (t1|t2)(?:w|wi)?(?= )", text)}
-    if re.search(r" t1(?:w|wi)? ", text) and re.search(r" t2(?:w|wi)? ", text):
+    names = {name for name in ("T1", "T2") if _says(text, _WEIGHTED[name])}
+    if len(names) > 1:
         return None
     repetition, echo = number_of(attributes, "RepetitionTime"), number_of(attributes, "EchoTime")
     timed = None
