@@ -173,8 +173,8 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The role of a node that is removed empties, before selectors choose its neighbor."""
         from MarrowAssessLib.scene.choices import empty_roles
 
-        if slicer.mrmlScene.IsClosing():
-            return
+        if slicer.mrmlScene.IsClosing() or not node.IsA("vtkMRMLDisplayableNode"):
+            return  # charts and tables, which go by the dozen, have no role
         if node.IsA("vtkMRMLSegmentationNode"):
             self.logic.session.forget(node)
         if self._parameterNode and empty_roles(self._parameterNode, node):

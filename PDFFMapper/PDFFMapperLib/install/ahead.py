@@ -7,12 +7,12 @@ import shutil
 import subprocess
 import sys
 from functools import cache
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from pkgutil import resolve_name
 
 from PDFFMapperLib.install.compiled_cache import cache_folder, forget_stale_code
-from PDFFMapperLib.install.packages import missing_packages
+from PDFFMapperLib.install.packages import installed_version, missing_packages
 
 _playing: dict[str, subprocess.Popen] = {}
 
@@ -65,7 +65,7 @@ def _stamp(rehearsal: str) -> Path:
     """The file that says so; it lies with the compiled code and goes with it."""
     package = _package(rehearsal)
     newest_ns = max(_newest_ns(package), _newest_ns(Path(__file__).parents[1]))
-    version = "-".join((metadata.version("numba"), sys.implementation.cache_tag, f"{newest_ns:x}"))
+    version = "-".join((installed_version("numba"), sys.implementation.cache_tag, f"{newest_ns:x}"))
     return cache_folder(package) / f"{rehearsal.replace(':', '.')}-{version}.compiled"
 
 

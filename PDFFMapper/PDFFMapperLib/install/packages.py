@@ -102,16 +102,21 @@ def _satisfied(requirement: str) -> bool:
     if requirement in _THERE:
         return True
     name, _, least = requirement.partition(">=")
+    installed = installed_version(name)
+    if there := bool(installed) and _numbers(installed) >= _numbers(least):
+        _THERE.add(requirement)
+    return there
+
+
+def installed_version(name: str) -> str:
+    """The version of an installed package, "" without one; `metadata.version` reads far more."""
     try:
         there = metadata.distribution(name)
     except metadata.PackageNotFoundError:
-        return False
+        return ""
     said = there.read_text("METADATA") or there.read_text("PKG-INFO") or there.read_text("") or ""
-    installed = re.search(r"^Version: (\S+)", said, re.MULTILINE)  # metadata.version reads it all
-    enough = installed is not None and _numbers(installed[1]) >= _numbers(least)
-    if enough:
-        _THERE.add(requirement)
-    return enough
+    found = re.search(r"^Version: (\S+)", said, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _numbers(version: str) -> tuple[int, ...]:
