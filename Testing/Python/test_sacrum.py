@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from MarrowAssessLib.placement.find_spine import explained
 from MarrowAssessLib.placement.sacrum import tell_lowest
+from MarrowAssessLib.placement.spine_network import Structure
 from phantoms.spine import bent_sacrum, healthy, shown
 
 S1, L5 = 3, 4  # indices of their bones
@@ -70,14 +71,26 @@ def test_an_image_that_cuts_s1_says_so():
     )
 
 
-def test_a_lowest_body_as_small_as_s2_below_a_thick_disc_is_doubted():
+@pytest.mark.parametrize(
+    ("size", "disc", "said"),
+    [
+        (0.25, 1.0, "the lowest body is as small as S2, but the disc above it is thick for S1-S2"),
+        (
+            0.65,
+            0.4,
+            "the lowest body is small for S1, and the disc above it as thin as that of S1-S2",
+        ),
+        (1.0, 0.4, ""),
+        (0.65, 1.0, ""),
+    ],
+)
+def test_a_lowest_body_that_may_be_s2_is_doubted(size, disc, said):
     digital = shown(healthy(7), "T1", 11, slices=11)
     spine = explained(digital.chances(), digital.volume)
     assert spine.lowest == "S1" and not spine.unsure_lowest
     lowest = spine.bodies[-1]
     height = np.argwhere(lowest.mask)[:, 1]
-    lowest.mask[:, round(np.quantile(height, 0.25)) :] = False
+    spine.chances[Structure.DISC][:, round(height.min() - 15) :] *= disc
+    lowest.mask[:, round(np.quantile(height, size)) :] = False
     tell_lowest(spine)
-    assert spine.unsure_lowest == (
-        "the lowest body is as small as S2, but the disc above it is thick for S1-S2"
-    )
+    assert spine.unsure_lowest == said

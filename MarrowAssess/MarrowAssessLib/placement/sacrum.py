@@ -18,6 +18,9 @@ from MarrowAssessLib.placement.spine_network import PIXEL_MM, Structure
 from MarrowAssessLib.placement.star_surface import sample
 
 S2_SIZE, S2_DISC = 0.4, 0.6  # of the body and the disc above: less of both is S2
+# Up to so much it may be S2. Real S1 have .40 to .80 of L5 below .78 to 1.05 of the disc above;
+# real S2 .10 to .44 (the last in an image tilted by 20 degrees) below .44 to .57.
+MAYBE_S2_SIZE = 0.6
 LEAST_SACRUM = 0.05  # of the lowest body's volume: less is no sacrum in view
 TAPER, KINK_DEG = 0.89, 24.0  # S1 narrows to less of its upper depth, its back wall turns more
 # Beside an endplate: steps along the body's axis, from its middle to beyond any disc; how far a
@@ -94,26 +97,33 @@ def tell_lowest(spine: Spine) -> None:
     below a disc too thick for S1-S2; and an infant's levels are never certain.
     """
     _by_what_is_below(spine)
-    if spine.lowest and not spine.unsure_lowest and _as_small_as_s2(spine.bodies):
-        spine.unsure_lowest = (
-            "the lowest body is as small as S2, but the disc above it is thick for S1-S2"
-        )
+    if spine.lowest and not spine.unsure_lowest:
+        size, disc = _beside_those_above(spine)
+        if size < S2_SIZE:
+            spine.unsure_lowest = (
+                "the lowest body is as small as S2, but the disc above it is thick for S1-S2"
+            )
+        elif size < MAYBE_S2_SIZE and disc < S2_DISC:
+            spine.unsure_lowest = (
+                "the lowest body is small for S1, and the disc above it as thin as that of S1-S2"
+            )
     if not spine.unsure_lowest and spine.like_an_infant:
         spine.unsure_lowest = "the bodies are as small as an infant's"
 
 
-def _as_small_as_s2(bodies: list[FoundBody]) -> bool:
-    size, before = (np.count_nonzero(body.mask) for body in bodies[:-3:-1])
-    return size < S2_SIZE * before
+def _beside_those_above(spine: Spine) -> tuple[float, float]:
+    """Volume of the lowest body and thickness of its upper disc, relative to the next ones up."""
+    size, before = (np.count_nonzero(body.mask) for body in spine.bodies[:-3:-1])
+    lower, upper = (_beside(spine, len(spine.bodies) - 2, side).thickness for side in (-1, 1))
+    return size / before, lower / max(upper, THINNEST_MM)
 
 
 def _by_what_is_below(spine: Spine) -> None:
     bodies = spine.bodies
     certain = False
     if len(bodies) > 2:
-        thin = _beside(spine, len(bodies) - 2, -1).thickness
-        thin /= max(_beside(spine, len(bodies) - 2, 1).thickness, THINNEST_MM)
-        if _as_small_as_s2(bodies) and thin < S2_DISC:
+        size, disc = _beside_those_above(spine)
+        if size < S2_SIZE and disc < S2_DISC:
             certain = not _cut(bodies.pop(), spine.frame)
             spine.count_doubts = [d for d in spine.count_doubts if d.body < len(bodies)]
     lowest = len(bodies) - 1
