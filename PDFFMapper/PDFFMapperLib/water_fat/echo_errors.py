@@ -39,6 +39,7 @@ _STARTS = 3
 _PROFILED = 250  # voxels
 _STEPS = 8
 _FEW = 6_000  # voxels that determine a phase
+_PIECE = 128  # rows of a product
 _LARGEST_SD = 0.5  # points of PDFF that the uncertainty of an amplitude error may cost
 
 # Powers of the position along slices, rows, columns.
@@ -431,14 +432,16 @@ def _refined(
         kept = np.r_[:phases, np.arange(phases, phases + given)[: given * fit_amplitude]]
         kept = np.r_[kept, [phases + given] * fit_lead].astype(int)
         count = design.shape[2]
-        flat = design.reshape(-1, count) * np.repeat(weight, residual.shape[1])[:, None]
-        normal = (flat.T @ design.reshape(-1, count))[np.ix_(kept, kept)]
+        weighted = (design * weight[:, None, None]).reshape(-1, count)
+        of_both = np.concatenate([design, residual[..., None]], 2).reshape(-1, count + 1)
+        normal, move_by = np.split(_transposed_product(weighted, of_both), [count], 1)
+        normal = normal[np.ix_(kept, kept)]
         normal += 1e-9 * np.trace(normal) / len(kept) * np.eye(len(kept))
         inverse = np.linalg.inv(normal)
         covariance = np.zeros((count, count))
         covariance[np.ix_(kept, kept)] = inverse
         move = np.zeros(count)
-        move[kept] = inverse @ (flat.T @ residual.ravel())[kept]
+        move[kept] = inverse @ move_by[kept, 0]
         largest = np.abs(move).max()
         if largest < 2e-4:
             break
@@ -454,6 +457,15 @@ def _refined(
     by[~usable] = np.nan
     by_phases = np.einsum("vp,vt->vpt", by[:, :given], basis).reshape(len(by), phases)
     return ErrorFit(error, lead, covariance, fits, np.concatenate([by_phases, by[:, given:]], 1))
+
+
+def _transposed_product(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """``one.T @ other`` by pieces so small that they stay on this core.
+
+    The threads that a larger product wakes spin for long after it, on the cores of the fit.
+    """
+    starts = range(0, len(one), _PIECE)
+    return sum(one[k : k + _PIECE].T @ other[k : k + _PIECE] for k in starts)
 
 
 def _real(values: np.ndarray) -> np.ndarray:
