@@ -282,3 +282,14 @@ def test_every_command_has_help(command, capsys):
         run(command, "--help")
     assert stop.value.code == 0
     assert "usage: marrowassess" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_values_may_begin_with_a_minus(command, capsys):
+    commands = cli._parser([command])._subparsers._group_actions[0].choices
+    for action in commands[command]._actions:
+        if action.option_strings and action.nargs is None and not action.choices:
+            with pytest.raises(SystemExit):
+                run(command, action.option_strings[0], "-10,20,30", "--no-such-option")
+            said = capsys.readouterr().err
+            assert "expected one argument" not in said

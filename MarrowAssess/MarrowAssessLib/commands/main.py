@@ -125,7 +125,11 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
 
 def _command_parser(**given: object) -> argparse.ArgumentParser | None:
     """The parser of a command that is described; one that is only listed needs none."""
-    return argparse.ArgumentParser(**given) if "description" in given else None
+    if "description" not in given:
+        return None
+    from PDFFMapperLib.commands.options import CommandParser  # `--help` waits for it not
+
+    return CommandParser(**given)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from PDFFMapperLib.commands.options import CommandParser
+
 from MarrowAssessLib.catalogue.anatomy import parse_site
 
 
@@ -28,7 +30,7 @@ class SiteText:
     options: argparse.Namespace
 
 
-class SiteOptions(argparse.ArgumentParser):
+class SiteOptions(CommandParser):
     """The options after a site; one that is wrong is a ValueError."""
 
     def __init__(self) -> None:
@@ -82,10 +84,7 @@ def site_texts(
 def _words(option: str, of_files: Collection[str]) -> list[str]:
     """A flag and what follows it; names of files may have spaces."""
     flag, rest = _flag_of(option)
-    values = list(filter(None, [_unquoted(rest)] if flag in of_files else rest.split()))
-    if len(values) == 1 and values[0].startswith("-"):  # "-10,20,30" is taken for a flag
-        return [f"{flag}={values[0]}"]
-    return [flag, *values]
+    return [flag, *filter(None, [_unquoted(rest)] if flag in of_files else rest.split())]
 
 
 def _flag_of(option: str) -> tuple[str, str]:

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, NUMBERS, REGION, SWITCH, Option
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that takes what begins with a minus and a digit for a value: "-10,20,30", "-1e-3".
+
+    No option is called like that; argparse alone takes only plain numbers for values.
+    """
+
+    def __init__(self, **given: object) -> None:
+        super().__init__(**given)
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
 
 def option_arguments(parser: argparse.ArgumentParser, options: Sequence[Option]) -> None:
