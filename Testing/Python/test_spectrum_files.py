@@ -245,6 +245,28 @@ def test_inversion_times_of_dicom(tmp_path):
     assert read_spectra([tmp_path / "y.dcm"])[0].ti_ms == 600.0
 
 
+def test_facts_of_philips_whose_block_lost_its_owner_are_read(tmp_path):
+    """Of implicit VR, as archives store them, an element without a private creator is raw bytes."""
+    write.write_philips(tmp_path / "x.dcm", FID, te_ms=40.0)
+    one = dcmread(tmp_path / "x.dcm")
+    raw = {
+        0x20051310: np.float32(40.0),
+        0x20051315: np.int32(len(FID)),
+        0x20051357: np.float32(2e3),
+    }
+    for tag, value in raw.items():
+        one.add_new(tag, "UN", value.tobytes())
+    one.save_as(tmp_path / "y.dcm")
+    (found,) = read_spectra([tmp_path / "y.dcm"])
+    assert (found.te_ms, found.dwell_s, found.fids.shape) == (40.0, 5e-4, (1, 1, len(FID)))
+    one.add_new(0x20051310, "UN", b"no number")
+    one.save_as(tmp_path / "y.dcm")
+    with pytest.raises(
+        ValueError, match=r"y.dcm does not say the echo time \(--te, ms\); state it"
+    ):
+        MRS.measure(read_spectra([tmp_path / "y.dcm"]))
+
+
 def test_a_damaged_header_of_dicom_is_told(tmp_path):
     path = tmp_path / "x.dcm"
     write.write_dicom(path, FID)

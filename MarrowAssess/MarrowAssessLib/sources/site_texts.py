@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from PDFFMapperLib.commands.options import CommandParser
+from PDFFMapperLib.images.identity import without_names
 
 from MarrowAssessLib.catalogue.anatomy import parse_site
+from MarrowAssessLib.study.study import Study
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,24 @@ def site_texts(
         except ValueError as error:
             raise ValueError(f"{what} {text}: its options cannot be read, {error}") from None
     return found
+
+
+def join_study(
+    study: Study, of_site: str, notes: Iterable[str], paths: Sequence[str], unnamed: str | None
+) -> None:
+    """Say in a study what was read of a site, and how.
+
+    Args:
+        study: that it joins.
+        of_site: what its notes begin with, such as "Spectrum of L3".
+        notes: sentences of its own.
+        paths: its files.
+        unnamed: what files are called where nothing may name them; None names them.
+    """
+    if unnamed is not None:
+        notes = [without_names(note, paths) for note in notes]
+    study.notes += [f"{of_site}: {note}" for note in dict.fromkeys(notes)]
+    study.inputs[of_site] = ", ".join(paths) if unnamed is None else unnamed
 
 
 def _words(option: str, of_files: Collection[str]) -> list[str]:

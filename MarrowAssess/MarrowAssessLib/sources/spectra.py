@@ -15,14 +15,13 @@ from pathlib import Path
 
 from PDFFMapperLib.commands.spectrum_options import add_fit_options, fit_options
 from PDFFMapperLib.images.files import checked_name
-from PDFFMapperLib.images.identity import without_names
 from PDFFMapperLib.maps.progress import Progress, share
 from PDFFMapperLib.spectroscopy.analysis import Analysis
 from PDFFMapperLib.spectroscopy.files import read_spectra
 from PDFFMapperLib.spectroscopy.grid import read_voxel
 from PDFFMapperLib.spectroscopy.recipe import BONE, MRS, WATER_REFERENCE
 
-from MarrowAssessLib.sources.site_texts import SiteOptions, site_texts
+from MarrowAssessLib.sources.site_texts import SiteOptions, join_study, site_texts
 from MarrowAssessLib.study.study import Study
 
 OF = "Spectrum of"  # begins each note of a study about its spectra, which tell the method
@@ -51,11 +50,8 @@ def read_site_spectra(
     """
     found = fit_site_spectra(given, progress)
     for site, (analysis, paths) in found.items():
-        notes = analysis.notes
-        if not keep_names:
-            notes = [without_names(note, paths) for note in notes]
-        study.notes += [f"{OF} {site}: {note}" for note in notes]
-        study.inputs[f"spectrum of {site}"] = ", ".join(paths) if keep_names else "spectroscopy"
+        unnamed = None if keep_names else "spectroscopy"
+        join_study(study, f"{OF} {site}", analysis.notes, paths, unnamed)
     return {site: analysis for site, (analysis, _) in found.items()}
 
 

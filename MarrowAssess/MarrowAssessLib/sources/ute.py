@@ -15,7 +15,6 @@ from pathlib import Path
 from PDFFMapperLib.commands.echo_files import read_echoes
 from PDFFMapperLib.commands.options import option_arguments, option_values
 from PDFFMapperLib.dicom.selection import read_source
-from PDFFMapperLib.images.identity import without_names
 from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume
@@ -24,7 +23,7 @@ from PDFFMapperLib.maps.recipe import IMAGE
 from PDFFMapperLib.ute.answer import Bone, RegionValue
 from PDFFMapperLib.ute.recipe import BONE
 
-from MarrowAssessLib.sources.site_texts import SiteOptions, site_texts
+from MarrowAssessLib.sources.site_texts import SiteOptions, join_study, site_texts
 from MarrowAssessLib.study.study import Study
 
 OF = "UTE of"  # begins each note of a study about its bones
@@ -54,11 +53,8 @@ def read_site_ute(
     """
     found = measure_site_ute(given, progress)
     for site, (bone, paths) in found.items():
-        notes = bone.notes
-        if not keep_names:
-            notes = [without_names(note, [Path(one) for one in paths]) for note in notes]
-        study.notes += [f"{OF} {site}: {note}" for note in dict.fromkeys(notes)]
-        study.inputs[f"{OF} {site}"] = ", ".join(paths) if keep_names else "UTE series"
+        unnamed = None if keep_names else "UTE series"
+        join_study(study, f"{OF} {site}", bone.notes, paths, unnamed)
     return {site: bone for site, (bone, _) in found.items()}
 
 

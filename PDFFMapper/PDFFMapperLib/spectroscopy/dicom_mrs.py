@@ -188,10 +188,15 @@ def _philips(header: Dataset, name: str) -> Spectrum:
     """Philips' private object: one or more signals, those of the water reference in between."""
     values = _numbers(header[_PHILIPS_DATA].value)
 
-    def private(element: int) -> float | None:
-        return _first(header[0x2005, element].value) if (0x2005, element) in header else None
+    def private(element: int, kind: str = "<f4") -> float | None:
+        value = header[0x2005, element].value if (0x2005, element) in header else None
+        if isinstance(
+            value, bytes
+        ):  # whose block lost its owner; unlike any number it is asked for
+            value = np.frombuffer(value, kind)[0] if len(value) == 4 else None
+        return _first(value)
 
-    points = int(private(0x1315) or _first(header.get("DataPointColumns")) or 0)
+    points = int(private(0x1315, "<i4") or _first(header.get("DataPointColumns")) or 0)
     if points < 1 or len(values) % (2 * points):
         raise ValueError(
             f"{name}: {len(values) // 2} complex points are there, in signals of {points}; copy "
