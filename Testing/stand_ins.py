@@ -36,7 +36,8 @@ def parameterNodeWrapper(cls):
     import slicer
 
     def properties(name, kind, default):
-        if isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode):
+        kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+        if all(isinstance(one, type) for one in kinds) and issubclass(kinds[0], slicer.vtkMRMLNode):
             return property(
                 lambda self: self.parameterNode.GetNodeReference(name),
                 lambda self, node: self.parameterNode.SetNodeReferenceID(

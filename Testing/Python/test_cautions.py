@@ -17,11 +17,12 @@ from MarrowAssessLib.placement.options import PlacingOptions
 from MarrowAssessLib.placement.structure import place
 from MarrowAssessLib.placement.vertebra import RAYS, Box, Surface
 from MarrowAssessLib.sources.labels import parse_label_rule
-from MarrowAssessLib.sources.markups_file import read_markups
 from MarrowAssessLib.study.bias_field import corrected as without_shading
 from MarrowAssessLib.study.regions import Region
-from MarrowAssessLib.study.shapes import Shape, rasterize
+from MarrowAssessLib.study.shapes import rasterize
 from MarrowAssessLib.study.study import Study
+from PDFFMapperLib.images.markups_file import read_markups
+from PDFFMapperLib.images.shapes import Shape
 from PDFFMapperLib.images.volume import Volume
 
 SHAPE = (6, 120, 20)

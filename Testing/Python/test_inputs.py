@@ -1237,7 +1237,7 @@ def spine_map(oblique_volume):
 
 
 def test_the_points_of_a_list_that_was_renamed_later_are_its_region():
-    from MarrowAssessLib.study.shapes import spheres
+    from PDFFMapperLib.images.shapes import spheres
 
     points = np.zeros((4, 3))
     found = spheres("L3 marrow", ["F-1", "MarkupsFiducial_2", "L3 marrow-3", "fat"], points, 4.0)
@@ -1245,7 +1245,7 @@ def test_the_points_of_a_list_that_was_renamed_later_are_its_region():
 
 
 def test_the_points_of_a_list_are_one_region_as_slicer_numbers_them(tmp_path):
-    from MarrowAssessLib.sources.markups_file import read_markups
+    from PDFFMapperLib.images.markups_file import read_markups
 
     points = [
         {"label": label, "position": [0, 10.0 * n, 0]}

@@ -2347,6 +2347,27 @@ def test_segments_are_the_regions_of_ute_in_the_panel(mapper, tibia):
     assert mapper.frame.parameters.uteMask is None
 
 
+def test_a_curve_drawn_in_the_scene_is_a_region_of_ute(mapper, tibia):
+    first, _ = ute_nodes(tibia)
+    grid = volume_from_node(first)
+    curve = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsClosedCurveNode", "front")
+    for corner in ((18.3, 9.6, 1), (29.3, 9.6, 1), (29.3, 40.4, 1), (18.3, 40.4, 1)):
+        curve.AddControlPoint(*grid.to_ras(np.array(corner)))
+    curve.SetCurveTypeToLinear()
+    mapper.enter()
+    mapper.ui.uteMask.setCurrentNode(curve)
+    mapper.ui.applyButton.click()
+    made = mapper.frame.parameters.mapNodes[0]
+    inside = np.zeros(grid.array.shape, bool)
+    inside[1, 10:41, 19:30] = True
+    data = ute_series([volume_from_node(one) for one in mapper.frame.parameters.uteNodes], NO_MORE)
+    (row, *_) = porosity_index(data, inside)
+    assert numbers_of(made)["front", "PI"] == pytest.approx((row.value, row.lower, row.upper))
+    assert np.isnan(slicer.util.arrayFromVolume(made))[~inside].all()
+    slicer.mrmlScene.RemoveNode(curve)
+    assert mapper.frame.parameters.uteMask is None
+
+
 def test_segments_that_are_no_voxels_of_the_image_are_refused(tibia):
     first, _ = ute_nodes(tibia)
     grid, whole = volume_from_node(first), np.repeat(tibia.share()[None], 3, axis=0)

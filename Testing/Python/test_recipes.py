@@ -523,11 +523,11 @@ def test_region_values_leave_doubt_out(echoes, tmp_path):
 
     _, volumes = echoes
     made = WATER_FAT.recipe("complex").make(volumes, field_strength_t=3.0)
-    labels = np.ones((4, 32, 32), np.uint8)
-    of_maps(tmp_path / "regions.csv", made, labels, volumes, None)
+    whole = np.ones((4, 32, 32), bool)
+    of_maps(tmp_path / "regions.csv", made, {"1": whole}, volumes, None)
     rows = {row["map"]: row for row in csv.DictReader((tmp_path / "regions.csv").open())}
     doubt = next(one.volume.array for one in made if one.name == "doubt")
-    assert int(rows["PDFF"]["used"]) == int((doubt == 0).sum()) < labels.size
+    assert int(rows["PDFF"]["used"]) == int((doubt == 0).sum()) < whole.size
 
 
 @pytest.mark.parametrize("name", ["mask", "b1_map"])

@@ -21,7 +21,6 @@ from MarrowAssessLib.catalogue.terminology import (  # noqa: E402
     tissues,
 )
 from MarrowAssessLib.scene import files as scene  # noqa: E402
-from MarrowAssessLib.scene.markups import shapes_from_node  # noqa: E402
 from MarrowAssessLib.scene.segments import ROLE_TAG, SITE_TAG, regions_from_node, regions_to_node  # noqa: E402
 from MarrowAssessLib.scene.shown import point_labels  # noqa: E402
 from MarrowAssessLib.scene.tables import (  # noqa: E402
@@ -38,6 +37,7 @@ from MarrowAssessLib.sources.segmentations import regions_from_segmentation  # n
 from MarrowAssessLib.study.regions import Region  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.scene.folders import put_in_folder  # noqa: E402
+from PDFFMapperLib.scene.markups import shapes_from_node  # noqa: E402
 from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node, vtk_matrix  # noqa: E402
 
 OBLIQUE = np.array(

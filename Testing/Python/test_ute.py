@@ -861,6 +861,49 @@ def test_the_command_writes_maps_and_region_values(tibia, tmp_path, capsys):
     assert not (tmp_path / "none").exists()
 
 
+def test_curves_and_boxes_drawn_in_slicer_are_regions(tibia, tmp_path, capsys):
+    images, labels, _ = tibia
+    write_series([images[0], images[4]], tmp_path / "two.nii.gz")
+    middle = images[0].to_ras(np.array([23.5, 23.5, 1.0]))
+    angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    ring = np.stack([5.0 / 0.9 * np.cos(angle), 5.0 * np.sin(angle), 0 * angle], -1)
+    drawn = [
+        {"type": "ClosedCurve", "name": "cavity", "coordinateSystem": "RAS",
+         "controlPoints": [{"position": list(one)} for one in middle + ring]},
+        {"type": "ROI", "name": "cortex, front", "coordinateSystem": "RAS", "controlPoints": [],
+         "center": list(images[0].to_ras(np.array([23.5, 33.4, 1.0]))), "size": [2.8, 2.1, 9.0]},
+    ]  # fmt: skip
+    path = tmp_path / "regions.mrk.json"
+    path.write_text(json.dumps({"markups": drawn}))
+    given = ["ute", str(tmp_path / "two.nii.gz"), "--echo-times", "0.032,2.2"]
+    given += ["--out", str(tmp_path / "out")]
+    assert main([*given, "--regions", str(path)]) == 0
+    with (tmp_path / "out/ute_regions.csv").open(encoding="utf-8") as file:
+        rows = {r["region"]: r for r in csv.DictReader(file) if r["quantity"] == "PI"}
+    y, x = np.mgrid[:48, :48] - 23.5
+    cavity = np.zeros_like(labels, bool)
+    cavity[1] = np.hypot(0.7 * x * 0.9, 0.7 * y) < 5.0
+    assert int(rows["cavity"]["voxels"]) == pytest.approx(cavity.sum(), abs=4)
+    assert int(rows["cortex, front"]["voxels"]) == 4 * 3 * 3
+    data = ute_series([images[0], images[4]], SimpleNamespace(echo_times_s=None, sigma=None))
+    (row, *_) = regions.porosity_index(data, cavity)
+    assert float(rows["cavity"]["value"]) == pytest.approx(row.value, abs=0.3)
+    front = rows["cortex, front"]
+    assert float(front["lower95"]) < PI_TRUE < float(front["upper95"])
+    assert main([*given, "--mask", str(path)]) == 0  # all that was drawn
+    inside = np.isfinite(read_volume(tmp_path / "out/ute_PI.nrrd").array).sum()
+    assert 0.9 * (cavity.sum() + 36) < inside <= cavity.sum() + 40
+    point = {"type": "Fiducial", "name": "F", "controlPoints": [{"position": [0, 0, 0]}]}
+    for markups, words in (
+        ([point], "'F' is a point, which tells no size; draw a closed curve or an ROI box"),
+        ([drawn[0], drawn[0]], "Two shapes are called 'cavity'; rename one."),
+        ([], "These markups hold no shape"),
+    ):
+        path.write_text(json.dumps({"markups": markups}))
+        assert main([*given, "--regions", str(path)]) == 2
+        assert words in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("times", ["0.000032,0.0022", "32,2200"])
 def test_a_unit_other_than_ms_is_asked_for(tibia, tmp_path, capsys, times):
     write_series([tibia[0][0], tibia[0][4]], tmp_path / "two.nii.gz")

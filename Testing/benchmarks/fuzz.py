@@ -405,7 +405,8 @@ def only_reading() -> None:
         from MarrowAssessLib.commands.study_options import study_files
         from MarrowAssessLib.dicom_out.export import write_dicom
         from MarrowAssessLib.sources.study_files import read_study
-        from PDFFMapperLib.commands.builder import _recipe_and_images, label_map
+        from PDFFMapperLib.commands.builder import _recipe_and_images
+        from PDFFMapperLib.commands.regions import label_map
         from PDFFMapperLib.diffusion.scheme import diffusion_scheme
         from PDFFMapperLib.recipes import FAMILIES
         from PDFFMapperLib.spectroscopy.files import read_spectra

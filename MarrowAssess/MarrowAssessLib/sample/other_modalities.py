@@ -10,11 +10,12 @@ from collections.abc import Mapping
 
 import numpy as np
 from PDFFMapperLib.dual_energy.calibration import of_kv_pair
+from PDFFMapperLib.images.shapes import Shape
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.study.regions import Region
-from MarrowAssessLib.study.shapes import Shape, rasterize
+from MarrowAssessLib.study.shapes import rasterize
 
 KV_PAIR, WATER_CM = "90/Sn150", 30.0
 PET_SPACING_MM, PET_FWHM_MM = 4.0, 6.0

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from PDFFMapperLib.commands.echo_files import read_echoes
 from PDFFMapperLib.commands.options import option_arguments, option_values
+from PDFFMapperLib.commands.regions import drawn_mask
 from PDFFMapperLib.dicom.selection import read_source
 from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.sidecar import with_stated_facts
@@ -108,7 +109,7 @@ def _measured(
         volumes,
         progress,
         echo_times_s=times,
-        mask=_image(Path(paths[1])) if len(paths) > 1 else None,
+        mask=drawn_mask(Path(paths[1]), volumes[0]) if len(paths) > 1 else None,
         register=True,  # notes tell what was moved
         **given,
     )

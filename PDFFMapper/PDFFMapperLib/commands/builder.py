@@ -9,6 +9,7 @@ from pkgutil import resolve_name
 import numpy as np
 
 from PDFFMapperLib.commands.options import option_arguments, option_values
+from PDFFMapperLib.commands.regions import drawn_mask, named_regions, on_grid
 from PDFFMapperLib.dicom.selection import read_source
 from PDFFMapperLib.dicom_out.source import (
     Source,
@@ -22,13 +23,11 @@ from PDFFMapperLib.images.bids import bids_images
 from PDFFMapperLib.images.identity import short_hash, without_names
 from PDFFMapperLib.images.outputs import checked_prefix, output_set, refuse_foreign
 from PDFFMapperLib.images.sidecar import with_stated_facts
-from PDFFMapperLib.images.volume import Volume, grids_differ
+from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.bids_maps import checked_source, write_bids_maps
 from PDFFMapperLib.maps.parametric_map import ParametricMap, write_maps
 from PDFFMapperLib.maps.recipe import IMAGE, REGION, Family, Recipe
 from PDFFMapperLib.maps.trust import usable
-
-MOST_REGIONS = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser, family: Family) -> None:
@@ -49,7 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser, family: Family) -> None:
         parser.add_argument(
             short.flag, nargs=len(short.names), type=float, metavar=short.metavar, help=short.help
         )
-    parser.add_argument("--regions", type=Path, help="label map: values per label")
+    parser.add_argument(
+        "--regions", type=Path,
+        help="values per region: a label map, or closed curves and ROI boxes (.mrk.json)",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--prefix", default=family.prefix, help="start of the file names")
     parser.add_argument(
@@ -81,16 +83,16 @@ def run(args: argparse.Namespace, family: Family) -> int:
     recipe, images, settings, notes = _recipe_and_images(args, family)
     settings.update(_settings(args, family, recipe, images))
     source = _dicom_source(args, images)
-    labels = None if args.regions is None else label_map(args.regions, images[0])
+    regions = None if args.regions is None else named_regions(args.regions, images[0])
     maps = recipe.make(images, **settings)
     _record_inputs(maps, images, notes, args, _paths(args, recipe))
     _say(maps)
     _refuse_empty(maps)
     with output_set(args.out, f"{prefix}_{RECORD}") as folder:
         count = len(write_maps(maps, folder, prefix, f".{args.format}"))
-        if labels is not None:
+        if regions is not None:
             path = folder / f"{prefix}_regions.csv"
-            resolve_name(family.regions)(path, maps, labels, images, recipe.chosen(settings))
+            resolve_name(family.regions)(path, maps, regions, images, recipe.chosen(settings))
             count += 1
     print(f"Wrote {count} files to {args.out}")
     if args.bids_out:
@@ -111,35 +113,6 @@ def _dicom_source(args: argparse.Namespace, images: list[Volume]) -> Source | No
         return None
     refuse_without_highdicom()
     return source_of(images, "This series", args.anonymous)
-
-
-def label_map(path: Path, like: Volume) -> np.ndarray:
-    """The numbers of regions on the grid of the images, 0 outside.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file, another grid, or no map of labels.
-    """
-    array = on_grid(path, like).array
-    if not np.isfinite(array).all() or (array % 1 != 0).any() or (array < 0).any():
-        raise ValueError(f"{path}: a label map holds whole numbers from 0 on; this one does not.")
-    found = np.unique(array[array > 0])
-    if not 0 < found.size <= MOST_REGIONS:
-        raise ValueError(
-            f"{path}: {found.size} labels are in this map; 1 to {MOST_REGIONS} are expected."
-        )
-    return array.astype(np.int64)
-
-
-def on_grid(path: Path, like: Volume) -> Volume:
-    """An image, such as a mask, from a file or DICOM folder, that must lie on another's grid.
-
-    Raises:
-        FileNotFoundError, ValueError: it cannot be read, or lies on another grid.
-    """
-    image = read_source(path).in_order_of(like)
-    if not image.same_grid(like):
-        raise ValueError(grids_differ(image, like, f"resample {path.name}"))
-    return image
 
 
 def _refuse_empty(maps: list[ParametricMap]) -> None:
@@ -229,7 +202,9 @@ def _settings(args, family: Family, recipe: Recipe, images) -> dict[str, object]
         option = options[name]
         if name not in known:
             raise ValueError(f"{option.flag} has no meaning for {recipe.choice}.")
-        settings[name] = on_grid(value, images[0]) if option.type in (IMAGE, REGION) else value
+        if option.type == REGION:
+            value = drawn_mask(value, images[0])
+        settings[name] = on_grid(value, images[0]) if option.type == IMAGE else value
     return settings
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from PDFFMapperLib.commands import ct_files
-from PDFFMapperLib.commands.builder import label_map
+from PDFFMapperLib.commands.regions import label_map
 from PDFFMapperLib.dual_energy.maps import calibrations_of
 from PDFFMapperLib.dual_energy.own_calibration import beside_table, of_regions, write_calibration
 from PDFFMapperLib.dual_energy.pair import check_images

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,17 +24,16 @@ _MODELS = {"adc": MODELS[:1], "adc-wls": MODELS[:1], "kurtosis": MODELS[:2]}
 def of_maps(
     path: Path,
     maps: Sequence[ParametricMap],
-    labels: np.ndarray,
+    regions: Mapping[str, np.ndarray],
     images: Sequence[Volume],
     settings: SimpleNamespace,
 ) -> None:
-    """Mean, SD and median per label over confident voxels; the same printed for fractions."""
+    """Mean, SD and median per region over confident voxels; the same printed for fractions."""
     doubt = next((each.volume.array for each in maps if each.kind.id == "doubt"), None)
     with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
         table = csv.writer(out)
         table.writerow(["region", "map", "unit", "voxels", "used", "mean", "sd", "median"])
-        for region in np.unique(labels[labels > 0]):
-            inside = labels == region
+        for region, inside in regions.items():
             used = inside if doubt is None else inside & (doubt == 0)
             for each in maps:
                 unit = each.kind.unit
@@ -45,43 +44,40 @@ def of_maps(
                 numbers = ["", "", ""]
                 if values.size:
                     numbers = [f"{f(values):.6g}" for f in (np.mean, np.std, np.median)]
-                table.writerow(
-                    [int(region), each.name, unit, int(inside.sum()), values.size, *numbers]
-                )
+                table.writerow([region, each.name, unit, int(inside.sum()), values.size, *numbers])
                 if (
                     each.name.startswith(("PDFF", "FF", "R2star", "HAP", "VNCa"))
                     and "SD" not in each.name
                 ):
                     shown = f"mean {numbers[0]} {unit}" if values.size else "no usable voxel"
-                    print(f"Region {int(region)}, {each.name}: {shown} ({values.size} voxels)")
+                    print(f"Region {region}, {each.name}: {shown} ({values.size} voxels)")
 
 
 def of_diffusion(
     path: Path,
     maps: Sequence[ParametricMap],
-    labels: np.ndarray,
+    regions: Mapping[str, np.ndarray],
     images: Sequence[Volume],
     settings: SimpleNamespace,
 ) -> None:
-    """One pooled fit per label: a row for each model and parameter, the supported one printed."""
+    """One pooled fit per region: a row for each model and parameter, the supported one printed."""
     facts = maps[0].provenance
     series = diffusion_series(images, settings)
     fits = {
-        int(label): fit_pooled(
+        name: fit_pooled(
             series.signal,
             series.b_values,
-            labels == label,
+            inside,
             sigma=facts["sigma"],
             averages=series.averages,
             models=_MODELS.get(facts["method"], MODELS),
         )
-        for label in np.unique(labels)
-        if label
+        for name, inside in regions.items()
     }
     _write_pooled(path, fits)
 
 
-def _write_pooled(path: Path, fits: dict[int, PooledFit]) -> None:
+def _write_pooled(path: Path, fits: dict[str, PooledFit]) -> None:
     """One row per region, model and parameter; the same printed for the supported model."""
     with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
         table = csv.writer(out)

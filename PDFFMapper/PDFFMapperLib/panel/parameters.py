@@ -2,11 +2,20 @@
 
 from typing import Annotated
 
-from slicer import vtkMRMLNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer import (
+    vtkMRMLMarkupsClosedCurveNode,
+    vtkMRMLMarkupsROINode,
+    vtkMRMLNode,
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
+)
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
 from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, REGION, SWITCH, Option
 from PDFFMapperLib.recipes import FAMILIES
+
+Drawn = vtkMRMLSegmentationNode | vtkMRMLMarkupsClosedCurveNode | vtkMRMLMarkupsROINode | None
+"""What a region is chosen from; Slicer lists these nodes in its selector."""
 
 
 def _kind(option: Option) -> object:
@@ -18,7 +27,7 @@ def _kind(option: Option) -> object:
     if option.type == NUMBER:
         lowest = 0 if option.default is None else option.low
         return Annotated[float, WithinRange(lowest, option.high)]
-    return {IMAGE: vtkMRMLScalarVolumeNode, REGION: vtkMRMLSegmentationNode}.get(option.type, str)
+    return {IMAGE: vtkMRMLScalarVolumeNode, REGION: Drawn}.get(option.type, str)
 
 
 def with_recipes(cls: type) -> type:

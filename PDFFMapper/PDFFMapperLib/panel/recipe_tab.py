@@ -31,7 +31,8 @@ from PDFFMapperLib.scene.mapping import (
 )
 from PDFFMapperLib.scene.origin import dicom_file
 
-VOLUMES, SEGMENTATIONS = "vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"
+VOLUMES = "vtkMRMLScalarVolumeNode"
+DRAWN = ["vtkMRMLSegmentationNode", "vtkMRMLMarkupsClosedCurveNode", "vtkMRMLMarkupsROINode"]
 SHOWN_LETTERS = 12  # of a choice where the panel is narrow
 SERIES = [VOLUMES, "vtkMRMLVectorVolumeNode", "vtkMRMLMultiVolumeNode", "vtkMRMLSequenceNode"]
 
@@ -179,7 +180,7 @@ class RecipeTab:
             selector.connect("checkedNodesChanged()", self.onNodesChecked)
             _set_up(selector, one.help)
             return selector
-        return _node_selector(VOLUMES, one.help)
+        return _node_selector([VOLUMES], one.help)
 
     def _frame_table(self) -> object:
         titles = {keyword: title for one in self.family.inputs for keyword, title in one.facts}
@@ -234,10 +235,10 @@ def _combo_box() -> object:
     return box
 
 
-def _node_selector(kind: str, words: str) -> object:
-    """One node of a kind, or none."""
+def _node_selector(kinds: list[str], words: str) -> object:
+    """One node of these kinds, or none."""
     selector = slicer.qMRMLNodeComboBox()
-    selector.nodeTypes = [kind]
+    selector.nodeTypes = kinds
     selector.noneEnabled = True
     _set_up(selector, words)
     return selector
@@ -253,7 +254,7 @@ def _set_up(selector: object, words: str) -> None:
 
 def _option_widget(option: Option) -> object:
     if option.type in (IMAGE, REGION):
-        return _node_selector(VOLUMES if option.type == IMAGE else SEGMENTATIONS, option.help)
+        return _node_selector([VOLUMES] if option.type == IMAGE else DRAWN, option.help)
     if option.type == SWITCH:
         widget = qt.QCheckBox(_(option.title))
     elif option.type == NUMBER:

@@ -31,6 +31,7 @@ UTE = "ute"  # role of the inputs of its family
 ULTRASHORT_MS = 0.2  # the first echo of UTE is earlier
 TABLE = "MarrowAssess.numbers"  # reference of the first map: the table of its regions
 MOST_OF_VOXEL = 50.0  # %
+DRAWN = (slicer.vtkMRMLSegmentationNode, slicer.vtkMRMLMarkupsNode)
 BONE = "mask"  # the option whose segments are measured one by one
 
 
@@ -122,7 +123,8 @@ def make_maps(
     """
     from PDFFMapperLib.scene.folders import put_beside
     from PDFFMapperLib.scene.maps import maps_to_nodes
-    from PDFFMapperLib.scene.segments import mask_to_node, masks_of_segments
+    from PDFFMapperLib.scene.regions import masks_of_node
+    from PDFFMapperLib.scene.segments import mask_to_node
 
     frames = frames_from_nodes(nodes, dicom_file())
     if not recipe.inputs[0].series:
@@ -140,8 +142,7 @@ def make_maps(
         return None
     bone, told = settings.get(BONE), None
     if numbers:
-        drawn = isinstance(bone, slicer.vtkMRMLSegmentationNode)
-        regions = masks_of_segments(bone, volumes[0]) if drawn else {}
+        regions = masks_of_node(bone, volumes[0]) if isinstance(bone, DRAWN) else {}
         told = resolve_name(numbers)(maps, regions, volumes, recipe.chosen(given))
     made = maps_to_nodes(maps, folder, nodes[0])
     beside = [mask_to_node(_found(one), made[0]) for one in maps if one.kind.region]
@@ -266,11 +267,11 @@ def forget_node(parameters: object, node: slicer.vtkMRMLNode) -> None:
 
 def _as_volume(value: object, grid: Volume) -> object:
     """A chosen node as a volume on the images' grid; what is no node stays what it is."""
-    from PDFFMapperLib.scene.segments import mask_of_segmentation
+    from PDFFMapperLib.scene.regions import mask_of_node
     from PDFFMapperLib.scene.volumes import volume_from_node
 
-    if isinstance(value, slicer.vtkMRMLSegmentationNode):
-        return mask_of_segmentation(value, grid)
+    if isinstance(value, DRAWN):
+        return mask_of_node(value, grid)
     return volume_from_node(value) if isinstance(value, slicer.vtkMRMLVolumeNode) else value
 
 

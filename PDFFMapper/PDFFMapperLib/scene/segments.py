@@ -60,16 +60,6 @@ def masks_of_segments(node: slicer.vtkMRMLSegmentationNode, grid: Volume) -> dic
     return found
 
 
-def mask_of_segmentation(node: slicer.vtkMRMLSegmentationNode, grid: Volume) -> Volume:
-    """All voxels of a segmentation on an image's grid.
-
-    Raises:
-        ValueError: see `masks_of_segments`.
-    """
-    inside = np.logical_or.reduce(list(masks_of_segments(node, grid).values()))
-    return grid.with_array(inside.astype(np.uint8), node.GetName())
-
-
 def mask_to_node(mask: Volume, like: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLSegmentationNode:
     """Add a segmentation of one segment, named as its mask and drawn on a volume node's grid."""
     name = mask.name

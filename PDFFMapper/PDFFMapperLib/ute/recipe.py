@@ -69,9 +69,9 @@ MASK = Option(
     "mask",
     REGION,
     None,
-    "Bone to map; all voxels with signal if not given.",
+    "Bone to map, as segments, closed curve or ROI box; all voxels with signal if not given.",
     flag="--mask",
-    title="Bone, as segments",
+    title="Bone, as drawn",
     parameter="uteMask",
 )
 DRAWN = Option(
@@ -151,7 +151,7 @@ REFERENCE = (
         "reference_label",
         TEXT,
         None,
-        "Number of a reference in --regions, for water densities.",
+        "Number or name of a reference in --regions, for water densities.",
         flag="--reference-label",
     ),
     *(
@@ -289,7 +289,7 @@ REFERENCE_REGION = Option(
     "reference_region",
     REGION,
     None,
-    "Voxels of a reference of known density, on the images' grid.",
+    "A reference of known density: segments, closed curve or ROI box on the images.",
     flag="--reference-region",
     title="Reference",
     parameter="uteReferenceRegion",

@@ -108,16 +108,15 @@ def of_segments(
 def of_ute(
     path: Path,
     maps: Sequence[ParametricMap],
-    labels: np.ndarray,
+    regions: Mapping[str, np.ndarray],
     images: Sequence[Volume],
     settings: SimpleNamespace,
 ) -> None:
-    """One row per label and number; a region without one has its reason.
+    """One row per region and number; a region without one has its reason.
 
     Raises:
         ValueError: no region has a number.
     """
-    regions = {str(label): labels == label for label in np.unique(labels[labels > 0])}
     found = region_numbers(maps[0].provenance["method"], regions, images, settings)
     for name, rows in groupby(found.rows, lambda row: row[:2]):
         told = "; ".join(one.told() for *_, one in rows)
