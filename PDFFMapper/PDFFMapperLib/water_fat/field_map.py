@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -45,6 +46,7 @@ _SETTLED = 2e-4  # share of voxels that still change
 _FINE_WEIGHT = 0.5
 _FINE_CAP = 30.0
 _TILE = 4_000  # voxels
+_BAND = 10_000  # voxels of a slab searched by one core at once
 
 
 @dataclass(frozen=True)
@@ -201,31 +203,37 @@ def _searched(signals, mask, index, model, grid: _Grid, factors, noise: float, p
     candidates = np.empty((len(index), _CANDIDATES), np.float32)
     costs = np.empty((len(index), _CANDIDATES), np.float32)
     trust = np.empty(len(index), np.float32)
-    rows_per_slab = factors[0] * mask.shape[1] * mask.shape[2]
-    bounds = np.searchsorted(index, np.arange(blocks[0] + 1) * rows_per_slab)
-    bounds[-1] = len(index)
+    slices, rows, columns = mask.shape
 
-    def search_slab(k: int) -> None:
-        part = slice(bounds[k], bounds[k + 1])
-        _search(
-            signals.at(index[part]),
-            index[part],
-            np.array(mask.shape),
-            np.array(factors),
-            tables,
-            model.common_phase,
-            grid.frequencies_hz,
-            grid.period_hz,
-            2 * noise**2,
-            block_cost,
-            candidates[part],
-            costs[part],
-            trust[part],
-        )
+    def search_band(band: tuple[int, int, int]) -> None:
+        slab, first, last = band
+        block_rows = slice(first, last)
+        first, last = first * factors[1], min(last * factors[1], rows)
+        for k in range(slab * factors[0], min((slab + 1) * factors[0], slices)):
+            ends = (k * rows + np.array([first, last])) * columns
+            part = slice(*np.searchsorted(index, ends))
+            _search(
+                signals.at(index[part]),
+                index[part],
+                np.array(mask.shape),
+                np.array(factors),
+                tables,
+                model.common_phase,
+                grid.frequencies_hz,
+                grid.period_hz,
+                2 * noise**2,
+                block_cost,
+                candidates[part],
+                costs[part],
+                trust[part],
+            )
         # Errors of the model are shared by neighbors: n voxels count as sqrt(n).
-        block_cost[k] /= math.sqrt(math.prod(factors))
+        block_cost[slab, block_rows] /= math.sqrt(math.prod(factors))
 
-    run_parallel(search_slab, range(blocks[0]), progress)
+    count = max(1, min(blocks[1], round(len(index) / blocks[0] / _BAND)))
+    ends = [blocks[1] * n // count for n in range(count + 1)]
+    bands = [(slab, *pair) for slab in range(blocks[0]) for pair in pairwise(ends)]
+    run_parallel(search_band, bands, progress)
     if len(model.echo_times_s) == 2:  # small for its mixture alone, and no residual tells
         trust[:] = 1
     return block_cost, candidates, costs, trust
@@ -318,13 +326,19 @@ class _Grid:
             index = index.clip(0, len(self.frequencies_hz) - 1)
         least = np.empty((*costs.shape[:-1], len(self.label_index)), costs.dtype)
 
-        def find(k: int) -> None:
-            np.take(costs[k], index[0], -1, out=least[k])
-            for each in index[1:]:
-                np.minimum(least[k], costs[k][..., each], out=least[k])
-
-        run_parallel(find, range(len(costs)))
+        run_parallel(lambda k: _least_of(costs[k], index, least[k]), range(len(costs)))
         return least
+
+
+@njit(cache=True, nogil=True)
+def _least_of(costs, index, least):
+    """The least of the costs of each block of a slab at the places `index`, (places, labels)."""
+    for j in range(costs.shape[0]):
+        for i in range(costs.shape[1]):
+            for x in range(index.shape[1]):
+                least[j, i, x] = costs[j, i, index[0, x]]
+                for n in range(1, len(index)):
+                    least[j, i, x] = min(least[j, i, x], costs[j, i, index[n, x]])
 
 
 def fit_from(
@@ -498,7 +512,8 @@ def _choose(
     def settle(k: int) -> None:
         part = slice(ends[k], ends[k + 1])
         _number(mask[k], ends[k], where[k])
-        field = _interpolated(coarse, k, factors, mask[k].shape)[mask[k]]
+        field = np.empty(ends[k + 1] - ends[k], np.float32)
+        _interpolate(coarse, k, factors, mask[k], field)
         _settle_costs(candidates[part], costs[part], found[part], field, scale_hz.mean(), period_hz)
 
     run_parallel(settle, range(len(mask)))
@@ -542,23 +557,40 @@ def _number(mask, first, where):
                 first += 1
 
 
-def _interpolated(coarse, k: int, factors, shape) -> np.ndarray:
-    """Values of blocks at the voxels of slice `k`, linear between their centers.
+@njit(cache=True, nogil=True)
+def _interpolate(coarse, k, factors, mask, field):
+    """Values of blocks at the voxels of slice `k`'s mask, linear between their centers.
 
     Args:
-        coarse: of the blocks.
+        coarse: of the blocks, float32.
         k: the slice.
         factors: voxels per block along each axis.
-        shape: rows and columns of the slice.
+        mask: of the slice.
+        field: becomes the values, shape (voxels,).
     """
-    voxels = (np.array([k]), *(np.arange(n) for n in shape))
-    for axis, (factor, places) in enumerate(zip(factors, voxels, strict=True)):
-        at = ((places + 0.5) / factor - 0.5).clip(0, coarse.shape[axis] - 1)
-        low = at.astype(int).clip(0, max(coarse.shape[axis] - 2, 0))
-        part = (at - low).astype(np.float32).reshape(-1, *[1] * (2 - axis))
-        high = np.minimum(low + 1, coarse.shape[axis] - 1)
-        coarse = np.take(coarse, low, axis) * (1 - part) + np.take(coarse, high, axis) * part
-    return coarse[0]
+    one, n = np.float32(1), 0
+    sides, ends = np.empty((2, 2), np.float32)
+    below, above, up = _between(k, factors[0], coarse.shape[0])
+    for j in range(mask.shape[0]):
+        before, after, down = _between(j, factors[1], coarse.shape[1])
+        for i in range(mask.shape[1]):
+            if mask[j, i]:
+                left, right, along = _between(i, factors[2], coarse.shape[2])
+                for side, i_block in enumerate((left, right)):
+                    for end, j_block in enumerate((before, after)):
+                        low, high = coarse[below, j_block, i_block], coarse[above, j_block, i_block]
+                        ends[end] = low * (one - up) + high * up
+                    sides[side] = ends[0] * (one - down) + ends[1] * down
+                field[n] = sides[0] * (one - along) + sides[1] * along
+                n += 1
+
+
+@njit(cache=True, nogil=True)
+def _between(place, factor, count):
+    """Of `count` blocks the one before a voxel, the one after it and what that one counts."""
+    at = min(max((place + 0.5) / factor - 0.5, 0.0), count - 1.0)
+    low = min(int(at), max(count - 2, 0))
+    return low, min(low + 1, count - 1), np.float32(at - low)
 
 
 @njit(cache=True, nogil=True)

@@ -52,35 +52,47 @@ def _sum_slice(values, k, reach, sums):
 def sum_around(
     mask: np.ndarray, values: np.ndarray, reach: tuple[int, int, int] = (1, 3, 3)
 ) -> np.ndarray:
-    """`box_sum` of values of the voxels of a mask (0 outside), for these."""
-    values = np.asarray(values, np.float32)
-    volume, sums = np.empty(mask.shape, np.float32), np.empty(len(values), np.float32)
-    ends = np.concatenate([[0], np.cumsum([np.count_nonzero(each) for each in mask])])
+    """`box_sum` of values of the voxels of a mask (0 outside), for these.
 
-    def put(k: int) -> None:
-        _put(values[ends[k] : ends[k + 1]], mask[k], volume[k])
+    Args:
+        mask: the voxels.
+        values: of these, shape (..., voxels), as is the result.
+        reach: as `box_sum` has it.
+    """
+    values = np.asarray(values, np.float32)
+    sets = values.reshape(-1, values.shape[-1])
+    volumes, sums = np.empty((len(sets), *mask.shape), np.float32), np.empty_like(sets)
+    ends = slice_ends(mask)
 
     def take(k: int) -> None:
-        if ends[k] < ends[k + 1]:
-            around = np.empty(volume[k].shape, np.float32)
+        around = np.empty(mask[k].shape, np.float32)
+        for volume, own in zip(volumes, sums, strict=True):
             _sum_slice(volume, k, reach, around)
-            _take(around, mask[k], sums[ends[k] : ends[k + 1]])
+            _take(around, mask[k], own[ends[k] : ends[k + 1]])
 
-    run_parallel(put, range(len(mask)))
-    run_parallel(take, range(len(mask)))
-    return sums
+    run_parallel(
+        lambda k: put(sets[:, ends[k] : ends[k + 1]], mask[k], 0.0, volumes[:, k]), range(len(mask))
+    )
+    run_parallel(take, np.flatnonzero(np.diff(ends)))
+    return sums.reshape(values.shape)
+
+
+def slice_ends(mask: np.ndarray) -> np.ndarray:
+    """Where the voxels of each slice of a mask end among all, from 0 on, shape (slices + 1,)."""
+    return np.cumsum([0, *(np.count_nonzero(each) for each in mask)])
 
 
 @njit(cache=True, nogil=True)
-def _put(values, mask, image):
-    """Values of a mask's voxels as an image, 0 elsewhere."""
-    n = 0
-    for j in range(mask.shape[0]):
-        for i in range(mask.shape[1]):
-            image[j, i] = 0
-            if mask[j, i]:
-                image[j, i] = values[n]
-                n += 1
+def put(values, mask, outside, images):
+    """Make images, shape (sets, rows, columns), of values of a mask's voxels, (sets, voxels)."""
+    for s in range(len(values)):
+        n = 0
+        for j in range(mask.shape[0]):
+            for i in range(mask.shape[1]):
+                images[s, j, i] = outside
+                if mask[j, i]:
+                    images[s, j, i] = values[s, n]
+                    n += 1
 
 
 @njit(cache=True, nogil=True)
@@ -112,13 +124,15 @@ def over_together(mask: np.ndarray, value: np.ndarray, most: float) -> np.ndarra
         most: the limit.
     """
     alike, excess = np.empty(len(value), bool), np.empty(len(value), np.float32)
-
-    def compare(part: slice) -> None:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            over = np.log(value[part] / most)
-        over = np.where(np.isnan(over), _CLEAR, np.clip(over, -_CLEAR, _CLEAR))
-        alike[part] = over > -math.log(2)
-        excess[part] = np.where(alike[part], over, 0)
-
-    by_parts(compare, len(value))
+    by_parts(lambda part: _compare(value[part], most, alike[part], excess[part]), len(value))
     return alike & (sum_around(mask, excess, _REACH) > 0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _compare(values, most, alike, excess):
+    """Which values are not under half a limit, and by how much (of logarithms) these are over."""
+    for v in range(len(values)):
+        alike[v], excess[v] = not values[v] <= most / 2, 0
+        if alike[v]:
+            finite = np.isfinite(values[v])
+            excess[v] = min(math.log(values[v] / most), _CLEAR) if finite else _CLEAR

@@ -14,7 +14,13 @@ from PDFFMapperLib.water_fat.echo_errors import ODD_EVEN, ErrorFit, Sample, refi
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel, find_off_resonance, fit_from
 from PDFFMapperLib.water_fat.mixed import fit_mixed
 from PDFFMapperLib.water_fat.multi_echo import MultiEcho
-from PDFFMapperLib.water_fat.neighborhood import by_parts, over_together, sum_around
+from PDFFMapperLib.water_fat.neighborhood import (
+    by_parts,
+    over_together,
+    put,
+    slice_ends,
+    sum_around,
+)
 from PDFFMapperLib.water_fat.signal_mask import background_noise, signal_mask, spread
 from PDFFMapperLib.water_fat.signal_model import (
     LeftOver,
@@ -43,7 +49,7 @@ from PDFFMapperLib.water_fat.voxel_fit import (
 )
 from PDFFMapperLib.water_fat.voxel_signals import EchoError, VoxelSignals
 
-_CHUNK = 20_000  # voxels per fitted piece
+_CHUNK = 10_000  # voxels per fitted piece
 SWAP_MARGIN = 20.0  # cost of exchanging water and fat under which it is a risk
 _LEAST_TOTAL = 1.0  # SDs of water plus fat under which their ratio means nothing
 _SURELY_THERE = 4.0  # SDs of water or fat over which its magnitude hardly feels the noise
@@ -354,8 +360,8 @@ def _fit_voxels(signals, mask, model, r2star_per_s, found, mixed: int | None, pr
                 signals.at(index[part]), model, None, found.off_resonance_hz[part], prior=prior
             ),
         )
-        around = sum_around(mask, borrowed)
-        among = around > _BORROWED * sum_around(mask, np.ones(len(fits), np.float32))
+        around, all_around = sum_around(mask, [borrowed, np.ones(len(fits), np.float32)])
+        among = around > _BORROWED * all_around
         among &= ~borrowed  # which are marked
     return _Fits(
         fits, signal_energy, largest_echo, freedom, noise, failed, borrowed, among, imprecise
@@ -523,18 +529,17 @@ def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
         )
 
     by_parts(fill, count)
-    volumes = {name: np.empty(mask.shape, np.float32) for name in _MAPS}
-    ends = np.concatenate([[0], np.cumsum(np.count_nonzero(mask, (1, 2)))])
+    volumes = [np.empty(mask.shape, np.float32) for _ in _MAPS]
+    doubts, ends = np.empty(mask.shape, np.uint8), slice_ends(mask)
 
-    def put(k: int) -> None:
-        for volume, each in zip(volumes.values(), values, strict=True):
-            volume[k] = np.nan
-            volume[k][mask[k]] = each[ends[k] : ends[k + 1]]
+    def put_slice(k: int) -> None:
+        part = slice(ends[k], ends[k + 1])
+        for volume, each in zip(volumes, values, strict=True):
+            put(each[None, part], mask[k], np.nan, volume[None, k])
+        put(doubt[None, part], mask[k], _LOW_SIGNAL, doubts[None, k])
 
-    run_parallel(put, range(len(mask)))
-    return WaterFatResult(
-        **volumes, doubt=spread(mask, doubt, Doubt.LOW_SIGNAL, np.uint8), mask=mask
-    )
+    run_parallel(put_slice, range(len(mask)))
+    return WaterFatResult(**dict(zip(_MAPS, volumes, strict=True)), doubt=doubts, mask=mask)
 
 
 @njit(cache=True, nogil=True)
@@ -544,9 +549,9 @@ def _small(bias, sd):
     return small if np.isfinite(bias) and np.isfinite(sd) else 0.0
 
 
-_POOR_FIT, _SWAP_RISK, _FAILED, _BORROWS, _IMPRECISE, _CANCELED = map(int, (
-    Doubt.POOR_FIT, Doubt.SWAP_RISK, Doubt.FAILED, Doubt.R2STAR_BORROWED, Doubt.IMPRECISE,
-    Doubt.CANCELED))  # fmt: skip
+_LOW_SIGNAL, _POOR_FIT, _SWAP_RISK, _FAILED, _BORROWS, _IMPRECISE, _CANCELED = map(int, (
+    Doubt.LOW_SIGNAL, Doubt.POOR_FIT, Doubt.SWAP_RISK, Doubt.FAILED, Doubt.R2STAR_BORROWED,
+    Doubt.IMPRECISE, Doubt.CANCELED))  # fmt: skip
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -714,18 +719,24 @@ def _along_common_phase(mask, water, fat, relative, sd, expected):
 
 def _imprecise(mask, fits, noise, failed) -> np.ndarray:
     """Voxels in whose neighborhood noise is more than the fit can bear without bias, bool."""
-    pdff, r2star = np.empty((2, len(fits)), np.float32)
-
-    def spread_of(part: slice) -> None:
-        for sd, column in ((pdff, FRACTION_VARIANCE), (r2star, R2STAR_VARIANCE)):
-            with np.errstate(invalid="ignore"):
-                one = noise[part] * np.sqrt(fits[part, column])
-            sd[part] = np.where(failed[part], np.nan, one)
-
-    by_parts(spread_of, len(fits))
+    pdff, r2star = sds = np.empty((2, len(fits)), np.float32)
+    by_parts(
+        lambda part: _sds(fits[part], noise[part], failed[part], sds[:, part]),
+        len(fits),
+    )
     both = over_together(mask, pdff, _IMPRECISE_PDFF)
     both &= over_together(mask, r2star, _IMPRECISE_R2STAR_PER_S)
     return both | over_together(mask, pdff, USELESS_PDFF) | ~(pdff < 2 * USELESS_PDFF)
+
+
+@njit(cache=True, nogil=True)
+def _sds(fits, noise, failed, sds):
+    """SDs of the fraction and of R2* (1/s) of voxels, shape (2, voxels); NaN without a fit."""
+    for v in range(len(fits)):
+        sds[:, v] = np.nan
+        if not failed[v]:
+            sds[0, v] = noise[v] * np.sqrt(fits[v, FRACTION_VARIANCE])
+            sds[1, v] = noise[v] * np.sqrt(fits[v, R2STAR_VARIANCE])
 
 
 def _borrow_r2star(mask, fits, noise, failed, refit) -> np.ndarray:
@@ -744,34 +755,51 @@ def _borrow_r2star(mask, fits, noise, failed, refit) -> np.ndarray:
     Returns:
         The voxels fitted again, bool.
     """
-    variance = np.empty(len(fits))
-    weight, weighted, around = np.empty((3, len(fits)), np.float32)
-    again = np.empty(len(fits), bool)
-
-    def weigh(part: slice) -> None:
-        one = noise[part].astype(float) ** 2 * fits[part, R2STAR_VARIANCE]
-        usable = ~failed[part] & np.isfinite(one)
-        variance[part] = np.where(usable, one, np.inf)
-        weight[part] = 1 / (variance[part] + _R2STAR_SPREAD**2)
-        weighted[part] = weight[part] * np.where(usable, fits[part, R2STAR], 0)
-
-    by_parts(weigh, len(fits))
-    sums = [sum_around(mask, values) for values in (weight, weighted)]
-
-    def decide(part: slice) -> None:
-        around[part] = sums[1][part] / np.maximum(sums[0][part], 1e-30)
-        # A fast decay has a wider SD and yet is known; by its own R2* the slow would be chosen.
-        unknown = np.maximum(_R2STAR_UNKNOWN_SD, around[part] / 2)
-        again[part] = (variance[part] >= unknown**2) & (sums[0][part] > 0)
-
-    by_parts(decide, len(fits))
+    variance, around = np.empty(len(fits)), np.empty(len(fits), np.float32)
+    weights, again = np.empty((2, len(fits)), np.float32), np.empty(len(fits), bool)
+    by_parts(
+        lambda part: _weigh_r2star(
+            fits[part], noise[part], failed[part], variance[part], weights[:, part]
+        ),
+        len(fits),
+    )
+    sums = sum_around(mask, weights)
+    by_parts(
+        lambda part: _hides_r2star(variance[part], sums[:, part], around[part], again[part]),
+        len(fits),
+    )
     chosen = np.flatnonzero(again)
-    for start in range(0, len(chosen), _CHUNK):
+
+    def fit_again(start: int) -> None:
         part = chosen[start : start + _CHUNK]
         prior = around[part], (noise[part] / _R2STAR_SPREAD) ** 2
         fits[part] = refit(part, prior)
         failed[part] = _failed(fits[part])
+
+    run_parallel(fit_again, range(0, len(chosen), _CHUNK))
     return again
+
+
+@njit(cache=True, nogil=True)
+def _weigh_r2star(fits, noise, failed, variance, weights):
+    """The variance of each voxel's R2*, its weight in a mean and its weighted R2*, (2, voxels)."""
+    for v in range(len(fits)):
+        variance[v] = float(noise[v]) ** 2 * fits[v, R2STAR_VARIANCE]
+        usable = not failed[v] and np.isfinite(variance[v])
+        if not usable:
+            variance[v] = np.inf
+        weights[0, v] = 1 / (variance[v] + _R2STAR_SPREAD**2)
+        weights[1, v] = weights[0, v] * fits[v, R2STAR] if usable else 0
+
+
+@njit(cache=True, nogil=True)
+def _hides_r2star(variance, sums, around, hidden):
+    """The mean R2* around each voxel, from sums of weights, and where noise hides the voxel's."""
+    for v in range(len(variance)):
+        around[v] = sums[1, v] / max(sums[0, v], np.float32(1e-30))
+        # A fast decay has a wider SD and yet is known; by its own R2* the slow would be chosen.
+        unknown = max(_R2STAR_UNKNOWN_SD, around[v] / 2)
+        hidden[v] = variance[v] >= unknown**2 and sums[0, v] > 0
 
 
 def _failed(fits) -> np.ndarray:
@@ -789,18 +817,27 @@ def _pooled_noise(mask, residuals, failed, freedom) -> np.ndarray:
     some = residuals[:: len(failed) // _MANY + 1]
     some = some[~failed[:: len(failed) // _MANY + 1]]
     usual = float(np.median(some)) if some.size else 1.0
-    energy, noise = np.empty((2, len(failed)), np.float32)
-
-    def limit(part: slice) -> None:
-        energy[part] = np.where(failed[part], 0, np.minimum(residuals[part], 30 * usual))
-
-    by_parts(limit, len(failed))
-    pooled, weight = (sum_around(mask, each) for each in (energy, ~failed))
-
-    def average(part: slice) -> None:
-        few = weight[part] < 5
-        mean = np.where(few, usual, pooled[part] / np.where(few, 1, weight[part]))
-        noise[part] = np.sqrt(np.maximum(mean, 1e-30) / freedom)
-
-    by_parts(average, len(failed))
+    energy, noise = np.empty((2, len(failed)), np.float32), np.empty(len(failed), np.float32)
+    by_parts(
+        lambda part: _limited(residuals[part], failed[part], 30 * usual, energy[:, part]),
+        len(failed),
+    )
+    pooled = sum_around(mask, energy)
+    by_parts(lambda part: _mean_noise(pooled[:, part], usual, freedom, noise[part]), len(failed))
     return noise
+
+
+@njit(cache=True, nogil=True)
+def _limited(residuals, failed, most, energy):
+    """Residuals of fitted voxels up to a limit, and 1 for each, shape (2, voxels); else 0."""
+    for v in range(len(residuals)):
+        energy[0, v] = 0 if failed[v] else min(residuals[v], most)
+        energy[1, v] = not failed[v]
+
+
+@njit(cache=True, nogil=True)
+def _mean_noise(pooled, usual, freedom, noise):
+    """Noise SDs from sums of residuals and of voxels; the usual one where these are few."""
+    for v in range(len(noise)):
+        mean = pooled[0, v] / pooled[1, v] if pooled[1, v] >= 5 else usual
+        noise[v] = np.sqrt(max(mean, 1e-30) / freedom)

@@ -59,14 +59,20 @@ def signal_mask(echoes: np.ndarray, noise: float | None = None) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
+def _square(value):
+    """The squared magnitude of a real or complex value, in double precision."""
+    real, imaginary = float(value.real), float(value.imag)
+    return real * real + imaginary * imaginary
+
+
+@njit(cache=True, nogil=True)
 def _largest(echoes, level):
     """Magnitude of the largest finite echo of each voxel of a slice."""
     for j in range(level.shape[0]):
         for i in range(level.shape[1]):
             largest = 0.0
             for n in range(len(echoes)):
-                real, imaginary = float(echoes[n, j, i].real), float(echoes[n, j, i].imag)
-                square = real * real + imaginary * imaginary
+                square = _square(echoes[n, j, i])
                 if square > largest and square < np.inf:
                     largest = square
             level[j, i] = math.sqrt(largest)
@@ -97,10 +103,11 @@ def background_noise(echoes: np.ndarray) -> float:
     differences of diagonal neighbors in the calmest quarter of the last echo. Whole numbers hold
     at least the noise of rounding.
     """
+    echoes = np.asarray(echoes, echoes.dtype.newbyteorder("="))  # compiled code knows no other
     parts = [np.empty(0)] * echoes.shape[1]
 
     def add_slice(k: int) -> None:
-        parts[k] = _block_statistics(echoes[:, k : k + 1])
+        parts[k] = _block_statistics(echoes[0, k], echoes[-1, k])
 
     run_parallel(add_slice, range(len(parts)))
     usable, *means, product = np.concatenate(parts, axis=1)
@@ -125,14 +132,31 @@ def background_noise(echoes: np.ndarray) -> float:
     return max(calm, _gray_level(echo) / 2)
 
 
-def _block_statistics(echoes: np.ndarray) -> np.ndarray:
+def _block_statistics(first: np.ndarray, last: np.ndarray) -> np.ndarray:
     """Of each block of a slice: whether it holds values, means of the first and of the last echo,
     of their squares and of their product; shape (6, blocks)."""
-    first, last = (_blocks(np.abs(echoes[n])).astype(float) for n in (0, -1))
-    usable = (first > 0).mean(-1) > 0.9
-    usable &= np.isfinite(first).all(-1) & np.isfinite(last).all(-1)
-    pairs = (first, last, first**2, last**2, first * last)
-    return np.stack([usable, *(each.mean(-1) for each in pairs)])
+    high, wide = (min(_BLOCK, count) for count in first.shape)
+    sums = np.zeros((6, first.shape[0] // high, first.shape[1] // wide))
+    _add_to_blocks(first, last, high, wide, sums)
+    sums[1:] /= high * wide
+    sums[0] = (sums[0] > 0.9 * high * wide) & np.isfinite(sums[3:5]).all(0)
+    return sums.reshape(6, -1)
+
+
+@njit(cache=True, nogil=True)
+def _add_to_blocks(first, last, high, wide, sums):
+    """Add how many voxels of a block of so many rows and columns hold a value in the first echo,
+    and what `_block_statistics` has the means of."""
+    for j in range(sums.shape[1] * high):
+        for i in range(sums.shape[2] * wide):
+            own = sums[:, j // high, i // wide]
+            one, other = _square(first[j, i]), _square(last[j, i])
+            own[0] += one > 0
+            own[1] += math.sqrt(one)
+            own[2] += math.sqrt(other)
+            own[3] += one
+            own[4] += other
+            own[5] += math.sqrt(one * other)
 
 
 def _gray_level(image: np.ndarray) -> float:

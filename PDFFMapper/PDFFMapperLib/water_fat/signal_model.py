@@ -268,7 +268,7 @@ def _explanation(sample, model, senses, readout, leads: bool, instead=None) -> _
         instead: sample, model, senses and readout of phases of their own; where these explain the
             echoes without an error and better than any error here, rivals are not looked for.
     """
-    plain = sorted((_plain(sample, model, sense) for sense in senses), key=lambda case: case.noise)
+    plain = _plains(sample, model, senses)
     cases = {case.conjugated: [case] for case in plain}
     freest: dict[bool, _Case] = {}
     for case in plain:
@@ -320,7 +320,7 @@ def _own_phases_explain(sample, model, own_sample, own, senses, readout, least: 
     With few echoes they mimic an error of odd against even ones, which the freest search may have
     missed; that is searched from scratch before.
     """
-    plain = min((_plain(own_sample, own, sense) for sense in senses), key=lambda case: case.noise)
+    plain = _plains(own_sample, own, senses)[0]
     if plain.noise >= least:
         return False
     freer = _freer(own_sample, own, plain, readout, False)
@@ -483,6 +483,13 @@ _KINDS = {
 def _plain(sample, model: ChemicalShiftModel, conjugated: bool) -> _Case:
     fits = fit_from_candidates(sample.of(conjugated).signals, model, sample.r2star_per_s, _TRIED)
     return _Case(conjugated, model, None, fits, _noise(sample, model, fits), 0)
+
+
+def _plains(sample, model: ChemicalShiftModel, senses: list[bool]) -> list[_Case]:
+    """Cases without an error, of each sense, the best first."""
+    cases: list[_Case] = []
+    run_parallel(lambda sense: cases.append(_plain(sample, model, sense)), senses)
+    return sorted(cases, key=lambda case: (case.noise, case.conjugated))
 
 
 def _freer(sample, model, plain: _Case, readout: str, leads: bool) -> list[_Case]:
