@@ -68,12 +68,12 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = PDFFMapperLogic()
+        self.frame = PanelFrame(self.ui, self.onParametersModified, self.checkCanApply, REHEARSAL)
         for family in FAMILIES:
-            tab = RecipeTab(family, self.say)
+            tab = RecipeTab(family, self.say, self.frame.connect_rows)
             self.tabs.append(tab)
             self.ui.tabWidget.addTab(tab.page, _(family.title))
-        self.buildTab()
-        self.frame = PanelFrame(self.ui, self.onParametersModified, self.checkCanApply, REHEARSAL)
+        self.tab().build()
         self.folder = FolderRow(self.ui, self.frame, self.chosenNodes, self.takeAgain)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -90,15 +90,6 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.checkCanApply()
         if self.parent.isEntered:  # reloaded while it is open; nobody enters it again
             self.enter()
-
-    def buildTab(self) -> bool:
-        """Make the rows of the tab in front where it has none yet; whether they were made."""
-        tab = self.tab()
-        if tab.widgets:
-            return False
-        tab.build()
-        vars(self.ui).update(tab.widgets)
-        return True
 
     def cleanup(self) -> None:
         """Called before the widget is destroyed."""
@@ -184,10 +175,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onTab(self, index) -> None:
         """Another tab comes to the front."""
-        if self.buildTab() and self.frame.parameters:
-            self.frame.connect(self.frame.parameters)  # with its rows as well
-            for tab in self.tabs:  # whose boxes that has filled anew
-                tab.connect(self.frame.parameters)
+        self.tab().build()
         self.onParametersModified()
 
     def onParametersModified(self, caller=None) -> None:

@@ -6,6 +6,7 @@ does what it should, not that Slicer's widgets do.
 
 import enum
 import functools
+import itertools
 import os
 import pathlib
 import sys
@@ -249,26 +250,34 @@ class ParameterGui:
     """connectGui() and what goes with it, for the parameter nodes of stand_ins."""
 
     def connectGui(self, ui):
-        self.connections = []
-        for proxy in vars(ui).values():
+        named = ((one.qobject.property("SlicerParameterName"), one) for one in vars(ui).values())
+        return self.connectParametersToGui({name: one for name, one in named if name})
+
+    def connectParametersToGui(self, mapping):
+        connections = vars(self).setdefault("connections", {})
+        tag = len(connections)
+        connections[tag] = []
+        for name, proxy in mapping.items():
             widget = proxy.qobject
-            name = widget.property("SlicerParameterName")
-            if name:
-                self.connections.append((name, widget, *self.wire(name, widget)))
+            signal, slot, write = self.wire(name, widget)
+            connections[tag].append((name, widget, signal, slot, write))
+            self.write(name, widget, write)
         self.AddObserver("ModifiedEvent", lambda *_: self.toGui())  # for good, as Slicer does
-        self.toGui()
-        return 0
+        return tag
 
     def disconnectGui(self, tag):
-        for _, _, signal, slot, _ in self.connections:
+        for _, _, signal, slot, _ in self.connections[tag]:
             signal.disconnect(slot)
-        self.connections = []
+        self.connections[tag] = []
 
     def toGui(self):
-        for name, widget, _, _, write in self.connections:
-            blocked = widget.blockSignals(True)
-            write(getattr(self, name))
-            widget.blockSignals(blocked)
+        for name, widget, _, _, write in itertools.chain(*self.connections.values()):
+            self.write(name, widget, write)
+
+    def write(self, name, widget, write):
+        blocked = widget.blockSignals(True)
+        write(getattr(self, name))
+        widget.blockSignals(blocked)
 
     def wire(self, name, widget):
         def take(read):

@@ -86,6 +86,7 @@ class Desk(SceneDesk):
         from PySide6.QtTest import QTest
 
         steps.check(proxy.qobject.isEnabled(), f"{proxy.qobject.objectName()} is disabled.")
+        proxy.qobject.resize(proxy.qobject.sizeHint())  # no window lays it out
         QTest.mouseClick(proxy.qobject, QtCore.Qt.LeftButton)
         self.wait()
 

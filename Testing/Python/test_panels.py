@@ -51,6 +51,7 @@ from PDFFMapperLib.ute.regions import porosity_index  # noqa: E402
 from PDFFMapperLib.water_fat.recipe import WATER_FAT  # noqa: E402
 from PySide6.QtCore import Qt  # noqa: E402
 from PySide6.QtTest import QTest  # noqa: E402
+from PySide6.QtWidgets import QFormLayout  # noqa: E402
 from spectrum_files import write_rda  # noqa: E402
 from stand_ins import load_module  # noqa: E402
 from vtkmodules.util.numpy_support import vtk_to_numpy  # noqa: E402
@@ -2456,8 +2457,8 @@ def test_mapper_says_what_is_missing_and_follows_its_tabs(mapper):
 
 
 def shown(mapper, name):
-    widget = mapper.tabs[0].table if name == "table" else getattr(mapper.ui, name)
-    return not widget.qobject.isHidden()
+    widget = mapper.tabs[0].table if name == "table" else vars(mapper.ui).get(name)
+    return widget is not None and not widget.qobject.isHidden()
 
 
 def test_mapper_shows_the_rows_that_the_images_need(mapper):
@@ -2550,10 +2551,85 @@ def test_what_may_be_no_ute_series_is_chosen_by_hand(mapper, echoes):
     assert not list(mapper.frame.parameters.uteNodes)
 
 
+def rows(tab):
+    """The names of a tab's rows from top to bottom, of methods that are not shown as well."""
+    names = {widgets[-1].qobject: name for name, widgets in tab._rows.items()}
+    form = tab.page.qobject.layout()  # what spans a row is its field as well
+    found = [form.itemAt(n, QFormLayout.FieldRole) for n in range(form.rowCount())]
+    return [names[item.widget()] for item in found]
+
+
+def test_rows_are_made_with_their_method_and_keep_their_order(mapper):
+    mapper.enter()
+    tab = mapper.tabs[0]
+    assert "waterVolume" not in vars(mapper.ui) and "t1WaterMs" not in vars(mapper.ui)
+    first = rows(tab)
+    assert first[:4] == ["method", "echoes", "frames", "field_strength_t"]
+    mapper.ui.correctT1.checked = True
+    for recipe in reversed(WATER_FAT.recipes):
+        mapper.ui.dixonInput.setCurrentText(recipe.choice)
+    assert [row for row in rows(tab) if row in first] == first
+    inputs = [one.name for one in WATER_FAT.inputs]
+    options = [one.name for one in WATER_FAT.options if one.parameter]
+    assert rows(tab) == ["method", *inputs, "frames", *options]
+
+
+def test_what_is_set_before_its_row_is_made_is_kept_and_shown(mapper):
+    water, fat = (
+        volume_to_node(Volume(np.full((4, 12, 12), 100.0, np.float32), np.eye(4), name), name)
+        for name in ("one", "other")
+    )
+    mapper.enter()
+    parameters = mapper.frame.parameters
+    parameters.waterVolume, parameters.fatVolume = water, fat
+    parameters.exchanged, parameters.t1WaterMs, parameters.thresholdB = "leave out", 1200.0, 150.0
+    assert "waterVolume" not in vars(mapper.ui)
+    mapper.exit()  # a saved scene is opened with another method
+    parameters = mapper.logic.getParameterNode()
+    parameters.dixonInput, parameters.correctT1 = "water and fat", True
+    parameters.diffusionModel = "IVIM, segmented"
+    mapper.enter()
+    parameters = mapper.frame.parameters
+    assert mapper.ui.dixonInput.currentText == "water and fat"
+    assert mapper.ui.waterVolume.currentNode() is water and mapper.ui.fatVolume.currentNode() is fat
+    assert mapper.ui.exchanged.currentText == "Left out" and mapper.ui.t1WaterMs.value == 1200.0
+    mapper.ui.tabWidget.setCurrentIndex(1)
+    assert mapper.ui.thresholdB.value == 150.0
+    assert (parameters.waterVolume, parameters.fatVolume) == (water, fat)
+    assert (parameters.exchanged, parameters.t1WaterMs, parameters.thresholdB) == (
+        "leave out", 1200.0, 150.0,
+    )  # fmt: skip
+
+
+def test_a_row_that_was_made_later_follows_and_is_followed(mapper):
+    mapper.enter()
+    for opened in ("at once", "again"):
+        mapper.ui.dixonInput.setCurrentText("water and fat")
+        for title, value in (("Left out", "leave out"), ("Put right where sure", "repair")):
+            mapper.ui.exchanged.setCurrentText(title)
+            assert mapper.frame.parameters.exchanged == value, opened
+        mapper.frame.parameters.exchanged = "as given"
+        assert mapper.ui.exchanged.currentText == "Not looked for", opened
+        mapper.ui.dixonInput.setCurrentText("echoes")
+        mapper.ui.fatSpectrum.setCurrentText("Three peaks (Yu 2008)")
+        assert mapper.frame.parameters.fatSpectrum == "yu_3", opened
+        mapper.exit()
+        mapper.enter()
+    mapper.exit()
+    mapper.ui.exchanged.setCurrentText("Left out")  # connected with nothing
+    assert mapper.logic.getParameterNode().exchanged == "as given"
+
+
 def test_every_option_of_the_recipes_has_its_row(mapper):
     mapper.enter()
     for n, tab in enumerate(mapper.tabs):
         mapper.ui.tabWidget.setCurrentIndex(n)
+        for recipe in tab.family.recipes:
+            getattr(mapper.ui, tab.family.parameter).setCurrentText(recipe.choice)
+            for option in recipe.options:
+                if option.only_with:
+                    switches = {one.name: one.parameter for one in recipe.options}
+                    getattr(mapper.ui, switches[option.only_with]).checked = True
         for option in tab.family.options:
             if option.parameter:
                 widget = getattr(mapper.ui, option.parameter)

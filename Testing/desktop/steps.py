@@ -576,6 +576,30 @@ def ute_echoes_choose_themselves(desk):
     desk.shot("ute")
 
 
+def methods_bring_their_rows(desk):
+    """Rows come with their method, take every choice made in them, and leave the panel narrow."""
+    panel = desk.open("PDFFMapper")
+    desk.show_tab(panel, "Dixon / PDFF")
+    method, parameters = panel.ui.dixonInput, panel.frame.parameters
+    for title, value in (("Left out", "leave out"), ("Put right where sure", "repair")):
+        desk.choose(method, "water and fat")
+        desk.choose(panel.ui.exchanged, title)
+        check(parameters.exchanged == value, f"{title} was chosen: {parameters.exchanged}")
+        desk.choose(method, "echoes")
+        shared = parameters.commonPhase
+        desk.click(panel.ui.commonPhase)
+        check(parameters.commonPhase != shared, "The box takes no click.")
+        check(not desk.is_shown(panel.ui.exchanged), "A row of the other method stays.")
+    desk.shot("methods")
+    for tab in panel.tabs:
+        desk.show_tab(panel, tab.family.title)
+        for recipe in tab.family.recipes:
+            setattr(parameters, tab.family.parameter, recipe.choice)
+        desk.wait()
+    needed = desk.narrowest(panel)
+    check(needed <= NARROW_PX, f"PDFFMapper needs {needed} pixels.")
+
+
 def closed_scene_leaves_no_maps(desk):
     """Nothing of the previous patient stays in PDFFMapper."""
     panel = desk.open("PDFFMapper")
@@ -613,5 +637,6 @@ STEPS = (
     closed_scene_leaves_nothing,
     maps_are_made_and_sent,
     ute_echoes_choose_themselves,
+    methods_bring_their_rows,
     closed_scene_leaves_no_maps,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import qt
 import slicer
@@ -44,7 +44,7 @@ class PanelFrame:
         self.canceled = False
         self._ui, self._changed, self._done = ui, changed, done
         self._rehearsal = rehearsal
-        self._gui_tag = None
+        self._gui_tags: list[int] = []  # of connections of rows
         self._node = None
         self._tags: list[int] = []  # of observers of the parameter node
         self._started = self._shown = 0.0
@@ -70,7 +70,8 @@ class PanelFrame:
             for timer in self._timers:
                 timer.stop()
         if self.parameters:
-            self.parameters.disconnectGui(self._gui_tag)
+            for tag in self._gui_tags:
+                self.parameters.disconnectGui(tag)
             for tag in self._tags:
                 self.parameters.RemoveObserver(tag)
         self.parameters = parameters
@@ -82,9 +83,22 @@ class PanelFrame:
             # on a node that outlives scenes: with every opening of the panel all got slower.
             self._tags, observe = [], parameters.AddObserver
             parameters.AddObserver = lambda *what: self._tags.append(observe(*what))
-            self._gui_tag = parameters.connectGui(self._ui)
+            self._gui_tags = [parameters.connectGui(self._ui)]
             parameters.AddObserver(vtkCommand.ModifiedEvent, lambda *event: self._changed())
             del parameters.AddObserver
+
+    def connect_rows(self, widgets: Mapping[str, object]) -> None:
+        """Connect widgets that were made since, by the names of their parameters."""
+        vars(self._ui).update(widgets)
+        named = {
+            name: widget
+            for name, widget in widgets.items()
+            if widget.property("SlicerParameterName")
+        }
+        # What observes the node for the first connection writes to the widgets of all.
+        self.parameters.AddObserver = lambda *what: None
+        self._gui_tags.append(self.parameters.connectParametersToGui(named))
+        del self.parameters.AddObserver
 
     def compile_ahead(self) -> None:
         """Have the first use compiled for in the background; not in tests."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 import qt
 import slicer
@@ -31,6 +31,7 @@ from PDFFMapperLib.scene.mapping import (
 )
 from PDFFMapperLib.scene.origin import dicom_file
 
+METHOD, TABLE = "method", "frames"  # rows that are no input or option
 VOLUMES = "vtkMRMLScalarVolumeNode"
 DRAWN = ["vtkMRMLSegmentationNode", "vtkMRMLMarkupsClosedCurveNode", "vtkMRMLMarkupsROINode"]
 SHOWN_LETTERS = 12  # of a choice where the panel is narrow
@@ -38,22 +39,29 @@ SERIES = [VOLUMES, "vtkMRMLVectorVolumeNode", "vtkMRMLMultiVolumeNode", "vtkMRML
 
 
 class RecipeTab:
-    """One family's rows, made from its recipes when the tab comes to the front first.
+    """One family's rows, each made from its recipes when it is shown first.
 
     Attributes:
         family: the recipes.
         page: the tab's widget.
-        widgets: by the name of the parameter that each shows; the connection with the parameter
-            node finds them by their property "SlicerParameterName". None before `build`.
-        table: the frames of the chosen images, with what a user may correct.
+        widgets: of the rows made so far, by the name of the parameter that each shows; the
+            connection with the parameter node finds them by their property "SlicerParameterName".
+        table: the frames of the chosen images, with what a user may correct. None before `build`.
     """
 
-    def __init__(self, family: Family, say: Callable[[str], None]) -> None:
-        """`say` shows what could not be read or taken."""
+    def __init__(
+        self,
+        family: Family,
+        say: Callable[[str], None],
+        connect: Callable[[Mapping[str, object]], None],
+    ) -> None:
+        """`say` shows what could not be read or taken; `connect` connects new `widgets`."""
         self.family = family
         self.page = qt.QWidget()
         self.widgets: dict[str, object] = {}
-        self._say = say
+        self._say, self._connect_rows = say, connect
+        options = (option.name for option in family.options if option.parameter)
+        self._order = [METHOD, *(one.name for one in family.inputs), TABLE, *options]
         self._rows: dict[str, tuple[object, ...]] = {}
         self._form = qt.QFormLayout(self.page)
         self._frames: list[Frame] = []
@@ -63,49 +71,36 @@ class RecipeTab:
         self.table = None
 
     def build(self) -> None:
-        """Make the rows; the panel then connects them, see `connect`."""
-        family = self.family
-        method = _combo_box()
-        method.toolTip = _("What the images are, or what is fitted to them.")
-        self._add(family.parameter, family.parameter, _("Method:"), method)
-        for one in family.inputs:
-            self._add(one.name, one.parameter, f"{_(one.title)}:", self._selector(one), one.series)
-        self.table = self._frame_table()
-        for option in family.options:
-            if option.parameter:
-                title = "" if option.type == SWITCH else f"{_(option.title)}:"
-                self._add(option.name, option.parameter, title, _option_widget(option))
+        """The tab comes to the front: from now on it shows its rows."""
+        if self.table is None:
+            self.table = self._frame_table()
 
     def connect(self, parameters: object | None) -> None:
         """Show another parameter node, or none; after its own connection with the widgets."""
         self._parameters = parameters
-        if not self.widgets:
-            return
-        for option in self.family.options:
-            if option.type == CHOICE and option.parameter and parameters:
-                box = self.widgets[option.parameter]  # the connection filled it with the values
-                for n, (_value, title) in enumerate(option.choices):
-                    box.setItemText(n, _(title))
+        if parameters:
+            self._title_choices(self.widgets)
         self.show()
 
     def show(self) -> None:
         """Show the rows and frames of what is chosen, hide the others."""
-        if not self.widgets:
+        if self.table is None:
             return
         if self._parameters is None:
             self._fill([])
             return
         recipe = chosen_recipe(self._parameters, self.family)
-        shown = {one.name for one in recipe.inputs} | {self.family.parameter}
+        self._keywords = list(dict.fromkeys(k for one in recipe.inputs for k, _t in one.facts))
+        shown = {METHOD} | {one.name for one in recipe.inputs}
         shown |= {option.name for option in shown_options(self._parameters, recipe)}
+        shown |= {TABLE} if self._keywords else set()
+        self._make(shown.difference(self._rows))
         for name, widgets in self._rows.items():
             for widget in widgets:
                 widget.setVisible(name in shown)
-        for one in self.family.inputs:
+        for one in recipe.inputs:
             if one.series:
                 self._check(self.widgets[one.parameter], getattr(self._parameters, one.parameter))
-        self._keywords = list(dict.fromkeys(k for one in recipe.inputs for k, _t in one.facts))
-        self.table.setVisible(bool(self._keywords))
         self.fill()
 
     def chosen_nodes(self) -> list[slicer.vtkMRMLNode]:
@@ -144,7 +139,7 @@ class RecipeTab:
         if self._parameters is None or self._filling:
             return
         for one in self.family.inputs:
-            if one.series:
+            if one.series and one.parameter in self.widgets:
                 nodes = list(self.widgets[one.parameter].checkedNodes())
                 setattr(self._parameters, one.parameter, nodes)
 
@@ -160,18 +155,47 @@ class RecipeTab:
             self._say(str(error))
         self._fill(self._frames)
 
+    def _make(self, names: Collection[str]) -> None:
+        """Make rows, each at its place among the others, and connect them."""
+        if not names:
+            return
+        family, before = self.family, set(self.widgets)
+        if METHOD in names:
+            method = _combo_box()
+            method.toolTip = _("What the images are, or what is fitted to them.")
+            self._add(METHOD, family.parameter, _("Method:"), method)
+        for one in family.inputs:
+            if one.name in names:
+                widget = self._selector(one)
+                self._add(one.name, one.parameter, f"{_(one.title)}:", widget, one.series)
+        for option in family.options:
+            if option.name in names:
+                title = "" if option.type == SWITCH else f"{_(option.title)}:"
+                self._add(option.name, option.parameter, title, _option_widget(option))
+        made = {name: widget for name, widget in self.widgets.items() if name not in before}
+        self._connect_rows(made)
+        self._title_choices(made)
+
     def _add(
         self, name: str, parameter: str, title: str, widget: object, by_hand: bool = False
     ) -> None:
         if not by_hand:  # lists of nodes are not connected by Slicer
             widget.setProperty("SlicerParameterName", parameter)
+        place = sum(other in self._rows for other in self._order[: self._order.index(name)])
         if title:
-            self._form.addRow(title, widget)
+            self._form.insertRow(place, title, widget)
             self._rows[name] = (self._form.labelForField(widget), widget)
         else:
-            self._form.addRow(widget)
+            self._form.insertRow(place, widget)
             self._rows[name] = (widget,)
         self.widgets[parameter] = widget
+
+    def _title_choices(self, names: Collection[str]) -> None:
+        """Show what people read in boxes that the connection has filled with the values."""
+        for option in self.family.options:
+            if option.type == CHOICE and option.parameter in names:
+                for n, (_value, title) in enumerate(option.choices):
+                    self.widgets[option.parameter].setItemText(n, _(title))
 
     def _selector(self, one: Input) -> object:
         if one.series:
@@ -197,6 +221,7 @@ class RecipeTab:
         table.connect("cellChanged(int,int)", self.onTableEdited)
         self._titles = list(titles)
         self._form.addRow(table)
+        self._rows[TABLE] = (table,)
         return table
 
     def _check(self, selector: object, nodes: list[object]) -> None:
