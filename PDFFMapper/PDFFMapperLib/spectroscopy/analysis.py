@@ -68,9 +68,10 @@ LEAST_IN_BONE = 0.98  # of a voxel; masks end between voxels
 
 METHOD = (
     f"Water and ten fat peaks of a triglyceride ({HAMILTON}) were fitted "
-    "over -1 to 8 ppm, with Voigt lines and J modulation, by maximum likelihood; intervals are of "
-    "the profile likelihood, and hold what fits with smooth baselines give where these read "
-    "elsewhere than noise explains or the data do not speak strongly against them."
+    "over -1 to 8 ppm, with Voigt lines and J modulation, by maximum likelihood; fits with smooth "
+    "baselines count beside one without by what the data say for each (Bayesian information "
+    "criterion). Intervals are of the profile likelihood, and hold how fits differ further than by "
+    "noise."
 )
 
 COUPLINGS = (
@@ -209,12 +210,14 @@ def analyze(
     tell(progress, 0.8, "Fitting spectra")
     values = _values(answers, refused, quality)
     cautions += _cautions(best, series, shift)
-    if averaged.beside:
-        cautions += _left_out(averaged)
+    cautions += _left_out(averaged)
     cautions += _outside(spectra[0].voxel_ras, settings.bone)
     of_halves, apart = _halves(spectra, ready, best.model.choice)
     cautions += apart
     of_best = quantities(best.model)
+    if best.model.choice.baseline_sds:
+        fraction = "the fat fraction", of_best["fraction"], "points"
+        of_lines.append(baseline_note(averaged, *fraction))
     notes = [METHOD, *_of_coupling(series), *of_lines, *of_halves, *ready.notes]
     return Analysis(
         values, refused, peak_table(best, free), echo_table(free), quality, best,
@@ -347,25 +350,17 @@ def _with_lines(best: Fitted, settings: SimpleNamespace) -> tuple[Averaged, list
         )
     if not settings.baseline:
         return beside_baselines(best), said
-    averaged = with_baseline(best)
-    fraction = quantities(averaged.fits[0].model)["fraction"]
-    return averaged, [*said, baseline_note(averaged, "the fat fraction", fraction, "points")]
+    return with_baseline(best), said
 
 
 def _of_all(of_one: Callable[[Fitted, Fitted | None], Fitted], averaged: Averaged) -> Averaged:
     """The same done to every fit; each starts where the one before has come to."""
 
-    def of_each(fits: Sequence[Fitted], last: Fitted | None) -> tuple[Fitted, ...]:
-        found = []
-        for one in fits:
-            found.append(last := of_one(one, last))
-        return tuple(found)
-
-    found, beside = of_each(averaged.fits, None), averaged.beside
-    if beside is not None:
-        beside = replace(beside, fits=of_each(beside.fits, found[0]))
+    found: list[Fitted] = []
+    for one in averaged.fits:
+        found.append(of_one(one, found[-1] if found else None))
     larger = averaged.larger and of_one(averaged.larger, found[0])
-    return replace(averaged, fits=found, beside=beside, larger=larger)
+    return replace(averaged, fits=tuple(found), larger=larger)
 
 
 def quantity_of(key: str) -> Callable[[SpectrumModel], Quantity]:
@@ -374,16 +369,14 @@ def quantity_of(key: str) -> Callable[[SpectrumModel], Quantity]:
 
 
 def _left_out(averaged: Averaged) -> list[str]:
-    """Where baselines move the fat fraction out of its interval, and not by chance."""
-    (best,), of = averaged.fits, quantity_of("fraction")
-    plain, sd = of(best.model)(best.theta)[0], best.sd(of(best.model))
-    moved, other_sd = averaged.beside.value(of)
-    if abs(moved - plain) < 1.96 * max(sd, averaged.apart_by_noise(sd, other_sd)):
+    """Where baselines move the fat fraction, and not by chance."""
+    found = averaged.beside(quantity_of("fraction"))
+    if found is None or abs(found.smooth - found.without) < 1.96 * max(found.sd, found.apart_sd):
         return []
-    return [
-        f"Fits with smooth baselines give a fat fraction of {moved:.1f} %; intervals were widened "
-        "to hold what they say (--baseline gives it)."
-    ]
+    said = f"Fits with smooth baselines give a fat fraction of {found.smooth:.1f} %"
+    if averaged.fits[0].model.choice.baseline_sds:
+        return [f"{said} instead of {found.without:.1f} %, and were taken, as the data ask."]
+    return [f"{said}; intervals were widened to hold what they say (--baseline gives it)."]
 
 
 def _of_coupling(series: Series) -> list[str]:

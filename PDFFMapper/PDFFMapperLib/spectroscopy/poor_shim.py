@@ -1,13 +1,14 @@
 """What ideal lines leave over: a smooth baseline, and a shape that all lines have in common.
 
-Both are options. A baseline is a signal at random that is over soon; how large it is and how long
-it lasts is not known, so fits with several are averaged by what the data say for each (Bayesian
-information criterion), and intervals hold how much they differ. None is no candidate: a hump that
-noise half hides would often be taken for none, and be counted as fat. Where nobody asks for
-baselines, intervals still hold their answer if it lies elsewhere than noise would put it, or if the
-data do not speak strongly against them. Whether a line shape is taken is for Akaike's criterion to
-say: one who asks for it fears bias. Coupling constants that differ from the model's show in no
-residual; intervals hold what larger ones would read.
+A baseline is a signal at random that is over soon; how large it is and how long it lasts is not
+known, so fits with several are averaged by what the data say for each (Bayesian information
+criterion), and intervals hold how much they differ. A fit without one counts beside them only as
+far as the data speak for it strongly: a hump that noise half hides would often be taken for none,
+and be counted as fat. Baselines that leave more than noise are none: they take what other lines
+than the model's leave. They do not count; intervals still hold what they say if that lies elsewhere
+than noise would put it. Whether a line shape is taken is for Akaike's criterion to say: one who
+asks for it fears bias. Coupling constants that differ from the model's show in no residual;
+intervals hold what larger ones would read.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,63 +27,96 @@ from PDFFMapperLib.spectroscopy.rows import NONE
 BASELINES_MS = (0.5, 1.0, 2.0)  # longer ones are lines: those last 10 ms
 BASELINES_SDS = (10.0, 30.0)  # of noise
 LEAST_WEIGHT = 0.01  # of a fit that counts
-STRONGLY = 6.0  # difference of criteria from which they speak strongly against a model
+STRONGLY = 6.0  # by which the criterion of a fit without one has to be lower to count as much
+NOISE_ALONE = 1.15  # of residual over noise, which the tail of a signal tells to 3-5 % (SD)
 LIPID_PPM = (-1.0, 3.4)
 COUPLINGS_SD = 0.03  # of all coupling constants, over their size: they are not confirmed
 _KERNEL_MS = 2.0  # the shape is smooth over it
 _ROUNDS = 3
 
 
+class Beside(NamedTuple):
+    """What fits without and with baselines say: values, their SDs, that of the difference by noise.
+
+    More freedom adds its variance, which is that of the difference.
+    """
+
+    without: float
+    sd: float
+    smooth: float
+    smooth_sd: float
+    apart_sd: float
+
+
 @dataclass(frozen=True)
 class Averaged:
     """Fits of several models to the same data, the likeliest first, and their weights, of sum 1.
 
-    `beside` are fits with baselines beside one that has none; `likely` says that the data do not
-    speak strongly against them, so that intervals hold them wherever they lie.
     `larger` is the likeliest fit with couplings that are larger by their SD.
     """
 
     fits: tuple[Fitted, ...]
     weights: np.ndarray
-    beside: Averaged | None = None
-    likely: bool = False
     larger: Fitted | None = None
 
     def value(self, of: Callable[[SpectrumModel], Quantity]) -> tuple[float, float]:
         """Mean and SD of a quantity over fits; the variance is theirs and that between them."""
-        each = [of(one.model) for one in self.fits]
-        values = np.array([of(one.theta)[0] for of, one in zip(each, self.fits, strict=True)])
-        sds = np.array([one.sd(of) for of, one in zip(each, self.fits, strict=True)])
-        mean = float(self.weights @ values)
-        sd = float(np.sqrt(self.weights @ (sds**2 + (values - mean) ** 2)))
-        if self.beside is not None:
-            other, other_sd = self.beside.value(of)
-            if self.likely or abs(other - mean) > self.apart_by_noise(sd, other_sd):
-                sd = max(sd, float(np.hypot(other_sd, other - mean)))
+        values, sds = self._each(of)
+        mean, sd = _mixed(self.weights, values, sds)
+        beside = self.beside(of)
+        if beside and abs(beside.smooth - beside.without) > beside.apart_sd:
+            sd = max(sd, float(np.hypot(beside.smooth_sd, beside.smooth - mean)))
         if self.larger is not None:
             sd = float(np.hypot(sd, of(self.larger.model)(self.larger.theta)[0] - values[0]))
         return mean, sd
 
-    def apart_by_noise(self, sd: float, other_sd: float) -> float:
-        """SD of the difference to `beside`, of SD `other_sd`: more freedom adds its variance."""
-        of_noise = sd * self.beside.fits[0].spread / self.fits[0].spread
-        return float(np.sqrt(max(other_sd**2 - of_noise**2, 0.0)))
+    def beside(self, of: Callable[[SpectrumModel], Quantity]) -> Beside | None:
+        """A quantity without and with baselines; None where fits are all of one kind."""
+        smooth = np.array([one.model.choice.baseline_sds > 0 for one in self.fits])
+        if smooth.all() or not smooth.any():
+            return None
+        values, sds = self._each(of)
+        weights, plain = self.weights * smooth, int(np.argmin(smooth))
+        mean, sd = _mixed(weights / weights.sum(), values, sds)
+        wider = self.fits[int(np.argmax(weights))].spread / self.fits[plain].spread
+        apart_sd = np.sqrt(max(sd**2 - (sds[plain] * wider) ** 2, 0.0))
+        return Beside(values[plain], sds[plain], mean, sd, float(apart_sd))
+
+    def _each(self, of: Callable[[SpectrumModel], Quantity]) -> tuple[np.ndarray, np.ndarray]:
+        """The values of a quantity and their SDs."""
+        each = [(of(one.model), one) for one in self.fits]
+        values = [quantity(one.theta)[0] for quantity, one in each]
+        return np.array(values), np.array([one.sd(quantity) for quantity, one in each])
+
+
+def _mixed(weights: np.ndarray, values: np.ndarray, sds: np.ndarray) -> tuple[float, float]:
+    """Mean and SD of a mixture of normal distributions."""
+    mean = float(weights @ values)
+    return mean, float(np.sqrt(weights @ (sds**2 + (values - mean) ** 2)))
 
 
 def beside_baselines(fitted: Fitted) -> Averaged:
-    """The fit itself, whose intervals hold what fits with baselines say."""
-    beside = with_baseline(fitted)
-    likely = beside.fits[0].bic() < fitted.bic() + STRONGLY
-    return Averaged((fitted,), np.ones(1), beside, likely)
+    """The fit and those with baselines, by what the data say for them."""
+    smooth = with_baseline(fitted)
+    behind = smooth.fits[0].bic() - (fitted.bic() + STRONGLY)
+    if smooth.fits[0].ratio > NOISE_ALONE:
+        behind = np.inf
+    share = 1 / (1 + np.exp(np.clip(behind / 2, -40, 20)))  # of those with one, never quite 0
+    fits, weights = (fitted, *smooth.fits), np.array([1 - share, *share * smooth.weights])
+    if share > 0.5:
+        fits, weights = fits[1:] + fits[:1], np.roll(weights, -1)
+    return Averaged(fits, weights)
 
 
 def with_baseline(fitted: Fitted) -> Averaged:
-    """Fits with baselines of several sizes and durations, methylene's own width taken or not.
+    """Fits with baselines of several sizes and durations.
 
-    What the first points hold tells no delay where there is a baseline.
+    What the first points hold tells no delay where there is a baseline, and methylene's own width
+    may be one: where the fit has it, there are fits with and without it.
     """
     series, found, last = fitted.model.series, [], fitted
-    for own_width, duration, sds in product((False, True), BASELINES_MS, BASELINES_SDS):
+    widths = (False, True) if fitted.model.choice.methylene_width else (False,)
+    for own_width, duration, sds in product(widths, BASELINES_MS, BASELINES_SDS):
         choice = replace(
             fitted.model.choice, delay=False, methylene_width=own_width, baseline_ms=duration,
             baseline_sds=sds,
@@ -109,12 +144,13 @@ def with_larger_couplings(averaged: Averaged) -> Averaged:
 def baseline_note(averaged: Averaged, name: str, quantity: Quantity, unit: str) -> str:
     """What the baseline is, and what it costs in the SD of a quantity."""
     best = averaged.fits[0]
+    smooth = sum(one.model.choice.baseline_sds > 0 for one in averaged.fits)
     with_it, without = (
         linearized_at(best.model.series, replace(best.model.choice, baseline_sds=sds), best)
         for sds in (best.model.choice.baseline_sds, 0.0)
     )
     return (
-        f"Fits with {len(averaged.fits)} smooth baselines, over within some ms, were averaged by "
+        f"Fits with {smooth} smooth baselines, over within some ms, were averaged by "
         "their Bayesian information criterion; intervals hold how much they differ; peaks, echoes "
         "and the picture are the likeliest's. It "
         f"takes {best.model.freedom:.0f} numbers and stands in the residual: by noise alone the SD "
