@@ -59,7 +59,8 @@ BANDWIDTHS = Option(
     low=1.0, high=1e6, flag="--bandwidths",
 )  # fmt: skip
 BASELINE = Option(
-    "baseline", SWITCH, False, "A smooth baseline is left free, as long as the data ask for it.",
+    "baseline", SWITCH, False,
+    "Only fits with a smooth baseline count; else they do as far as the data ask for one.",
     flag="--baseline",
 )  # fmt: skip
 LINE_SHAPE = Option(
