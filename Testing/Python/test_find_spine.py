@@ -1,7 +1,11 @@
 """The spine without a click, on digital spines made to order: found whole, named, never shifted."""
 
+import os
+import subprocess
+import sys
 from argparse import ArgumentParser
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -791,3 +795,45 @@ def test_a_step_half_as_long_again_as_those_beside_it_may_hide_a_body():
     reading = "a body between it and the next below may be missing"
     assert missed(150, 120, 72, 42) == [CountDoubt(1, reading)]
     assert missed(150, 120, 78, 48) == []
+
+
+# CPU ticks of the threads that BLAS began when numpy was imported: while a column and a disc are
+# placed, and, to know that they would be seen, while a large product is taken.
+BESIDE = """
+import os
+from pathlib import Path
+import numpy as np
+own, tasks = str(os.getpid()), Path("/proc/self/task")
+helpers = [one for one in tasks.iterdir() if one.name != own]
+
+def ticks():
+    return sum(sum(map(int, (one / "stat").read_text().split()[13:15])) for one in helpers)
+
+from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.placement.spine_column import find_column
+from MarrowAssessLib.placement.structure import place
+from phantoms.spine import healthy, shown
+volume = shown(healthy(3), "T1", 11).volume
+start = ticks()
+bodies = find_column([volume]).bodies
+place(volume, (bodies["L2"].surface.box.center + bodies["L3"].surface.box.center) / 2, Role.DISC)
+placed = ticks()
+for _ in range(20):
+    np.ones((600, 600)) @ np.ones((600, 600))
+print(len(helpers), placed - start, ticks() - placed)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted on Linux")
+def test_placing_wakes_no_threads_of_blas():
+    """Those of a product over many voxels spun for long after it: 1 CPU-s of 3.5 a column."""
+    environment = os.environ | {
+        "OPENBLAS_NUM_THREADS": "2",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", BESIDE], env=environment, capture_output=True, text=True, check=True
+    )
+    helpers, beside_placing, beside_a_large_product = map(int, done.stdout.split())
+    assert helpers == 1 and beside_a_large_product > 2
+    assert beside_placing <= 2  # .02 s

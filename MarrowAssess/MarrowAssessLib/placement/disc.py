@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.images.volume import Volume, product
 from scipy import ndimage
 
 from MarrowAssessLib.catalogue.anatomy import Role
@@ -60,7 +60,8 @@ def disc_between(
     body = Region(f"{name} body", Role.DISC, site, mask, offset)
     roi = Region(name, Role.DISC, site, eroded(mask, volume, margin), offset)
     unsure = []
-    middle = np.abs((points - both.mean(axis=0)) @ top.axes[:2].T).max(axis=1) < MIDDLE_MM
+    across = np.abs(product(points - both.mean(axis=0), top.axes[:2].T))
+    middle = across.max(axis=1) < MIDDLE_MM
     height = inside[middle].sum() * volume.voxel_volume_mm3 / (2 * MIDDLE_MM) ** 2
     if not DISC_BOUNDS_MM[0] <= height <= DISC_BOUNDS_MM[1]:
         unsure.append(f"The disc is {height:.0f} mm high; 3 to 20 mm is usual.")
@@ -89,9 +90,9 @@ def disc_seen(
     reach = np.array([*wide[:2], apart / 2 + np.abs(top.box.axes[:2] @ axis) @ wide[:2]])
     offset, places = voxels_holding(volume, corners(middle, top.box.axes, reach))
     points = places.reshape(-1, 3)
-    along = (points - bottom.box.center) @ axis
+    along = product(points - bottom.box.center, axis)
     inside = (along > 0) & (along < apart)
-    inside &= (np.abs((points - middle) @ top.box.axes[:2].T) < wide[:2]).all(axis=1)
+    inside &= (np.abs(product(points - middle, top.box.axes[:2].T)) < wide[:2]).all(axis=1)
     rows = np.flatnonzero(inside)
     rows = rows[np.nan_to_num(sample(chance.array, chance.ras_to_ijk(points[rows]))) > SEEN]
     for surface in (top, bottom):
@@ -119,13 +120,13 @@ def _between(points: np.ndarray, upper: Surface, lower: Surface) -> np.ndarray:
     """Points under the upper body and over the lower one, an endplate away, in both outlines."""
     result = np.ones(len(points), bool)
     for surface, side in ((upper, -1), (lower, 1)):
-        local = (points - surface.box.center) @ surface.box.axes.T
+        local = product(points - surface.box.center, surface.box.axes.T)
         # The outline is where the plate is: slide the point along the axis into the body's end.
         probe = local * [1 / BULGE, 1 / BULGE, 0] + [0, 0, side * INTO_BODY * surface.box.half[2]]
-        result &= surface.contains(surface.box.center + probe @ surface.box.axes)
+        result &= surface.contains(surface.box.center + product(probe, surface.box.axes))
         result &= local[:, 2] * side > PLATE_FROM * surface.box.half[2]
         nearer = local - [0, 0, side * ENDPLATE_MM]
-        result &= ~surface.contains(surface.box.center + nearer @ surface.box.axes)
+        result &= ~surface.contains(surface.box.center + product(nearer, surface.box.axes))
     return result
 
 

@@ -156,10 +156,12 @@ def _shown(volume: Volume, frame: Volume) -> Volume:
     if volume.array.dtype.kind == "f":
         array = np.nan_to_num(array)
     array = ndimage.gaussian_filter(array, sigma[::-1], truncate=SMOOTHED_TO_SD)
-    k, j, i = np.indices(frame.array.shape)
-    points = frame.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
-    values = sample(array, volume.ras_to_ijk(points))
-    return frame.with_array(values.reshape(frame.array.shape))
+    j, i = np.indices(frame.array.shape[1:])
+    shown = np.empty(frame.array.shape, np.float32)
+    for k, one in enumerate(shown):
+        points = frame.to_ras(np.stack([i, j, np.full_like(i, k)], -1).reshape(-1, 3))
+        one[:] = sample(array, volume.ras_to_ijk(points)).reshape(one.shape)
+    return frame.with_array(shown)
 
 
 def find_spine(
@@ -356,7 +358,7 @@ def _chances(volumes, frame, network, progress) -> tuple[np.ndarray, list[str]]:
         part = share(progress, n * parts, (n + 1) * parts)
         found = probabilities(stack, frame.spacing[2], network, part)
         if total is None:
-            total = found * seen
+            total = np.multiply(found, seen, out=found)
             weight = seen.astype(np.float32)
             continue
         down, front = _shift(body_chance(total / np.maximum(weight, 1)), body_chance(found))

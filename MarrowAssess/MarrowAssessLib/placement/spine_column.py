@@ -127,7 +127,7 @@ def find_column(
         said = [*doubts.get(n, []), *of_all]
         bodies[names[n]] = _body(volume, surface, agreement, names[n], said, options)
     column = Column(bodies, {}, ground=ground)
-    column.disc_chance = spine.frame.with_array(spine.disc_chance())
+    column.disc_chance = spine.frame.with_array(spine.disc_chance().copy())
     for n, (upper, lower) in enumerate(pairwise(bodies)):
         tell(progress, DRAWN + (DISCS - DRAWN) * n / len(bodies), FINDING)
         site = f"{upper}-{lower}"

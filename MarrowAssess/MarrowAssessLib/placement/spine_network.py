@@ -164,7 +164,10 @@ def _forward(network: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
         x = np.concatenate([x.repeat(2, 1).repeat(2, 2), passed[level]])
         x = _block(network, f"up_{level}", x)
     w, b = network["out_weight"][:, :, 0, 0], network["out_bias"]
-    return (w @ x.reshape(len(x), -1) + b[:, None]).reshape(-1, *x.shape[1:])
+    out = np.empty((len(w), *x.shape[1:]), np.float32)
+    np.matmul(w, x.swapaxes(0, 1), out=out.swapaxes(0, 1))  # by row, as `product` is by pieces
+    out += b[:, None, None]
+    return out
 
 
 def _block(network: dict[str, np.ndarray], name: str, x: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_PIECE = 3_000  # points of a product: OpenBLAS shares larger ones among its threads
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class Volume:
         """Continuous (i, j, k) indices of RAS points in mm, shape (..., 3)."""
         points = np.asarray(points_ras, dtype=float)
         inverse = np.linalg.inv(self.ijk_to_ras)
-        return points @ inverse[:3, :3].T + inverse[:3, 3]
+        return product(points, inverse[:3, :3].T) + inverse[:3, 3]
 
     def holds(self, point_ras: np.ndarray) -> bool:
         """Whether a RAS point in mm lies in one of its voxels."""
@@ -137,7 +138,21 @@ class Volume:
     def to_ras(self, points_ijk: np.ndarray) -> np.ndarray:
         """RAS positions in mm of (i, j, k) indices, shape (..., 3)."""
         points = np.asarray(points_ijk, dtype=float)
-        return points @ self.ijk_to_ras[:3, :3].T + self.ijk_to_ras[:3, 3]
+        return product(points, self.ijk_to_ras[:3, :3].T) + self.ijk_to_ras[:3, 3]
+
+
+def product(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """``points @ matrix`` of many points (..., 3) by pieces so small that they stay on this core.
+
+    The threads that a larger product wakes spin for long after it, beside whatever comes next.
+    """
+    rows = points.reshape(-1, points.shape[-1])
+    if len(rows) <= _PIECE:
+        return points @ matrix
+    found = np.empty((len(rows), *matrix.shape[1:]), np.result_type(rows, matrix))
+    for start in range(0, len(rows), _PIECE):
+        np.matmul(rows[start : start + _PIECE], matrix, out=found[start : start + _PIECE])
+    return found.reshape(*points.shape[:-1], *matrix.shape[1:])
 
 
 def placed_twice(*volumes: Volume) -> Volume | None:
