@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -374,7 +375,24 @@ def test_water_densities_against_a_sample(tmp_path, capsys):
         assert f"{one.value / 2:.3g} mol of water a liter" == one.note  # both meanings of mol
     assert rows["budget: T1 of bound water +5 %"].value > 0.1  # longer T1 shows less: more protons
     assert rows["budget: T1 of the reference +5 %"].value < 0
-    assert rows["budget: noise (SD)"].value > 0
+    noise = rows["budget: noise (SD)"].value
+    assert noise > 0
+    assert rows["budget: density of the reference +5 %"].value == pytest.approx(
+        0.05 * rows["total water"].value
+    )
+    # Later echoes that may lie elsewhere: nothing inside bone, more the farther at its edges.
+    inner = np.zeros_like(labels)
+    inner[:, 15:21, 17:27], inner[:, 31:33, 17:27] = 1, 2
+    shift = {}
+    for off in (0.05, 0.25):
+        apart = replace(data, off_voxels=off)
+        for where, drawn in (("inner", inner), ("all", labels)):
+            given = apart, drawn == 1, drawn == 2, pools, SimpleNamespace(**SAMPLE)
+            (*_, last) = water_densities(*given)
+            assert last.quantity == f"budget: registration, {off:g} voxel (SD)"
+            shift[where, off] = last.value
+    assert shift["all", 0.25] > 0.3 > 10 * shift["all", 0.05]
+    assert shift["inner", 0.25] < 0.1 * shift["all", 0.25]
     doubled = SimpleNamespace(**{**SAMPLE, "reference_density": 44.0})
     again = water_densities(data, labels == 1, labels == 2, pools, doubled)
     assert again[0].value == pytest.approx(2 * found[0].value)

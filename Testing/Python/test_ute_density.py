@@ -205,6 +205,7 @@ def test_t1_of_bound_water_by_three_repetition_times(tmp_path):
     rows, _ = rows_of(given, told, tmp_path)
     assert rows["T1"].lower < 140 < rows["T1"].upper and rows["T1"].upper < 160
     assert rows["bound water"].lower < 20 < rows["bound water"].upper
+    assert 0 < rows["budget: registration, 0.05 voxel (SD)"].value < 0.1  # of 20, at sharp edges
 
 
 def test_the_command_maps_a_density(tmp_path, capsys):

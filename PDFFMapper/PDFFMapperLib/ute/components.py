@@ -218,6 +218,13 @@ class RegionFit:
         free = len(self.te_ms) - len(self.found) + len(self.known) + len(self.priors)
         return float((self.least / max(free, 1)) ** 0.5)
 
+    @property
+    def covariance(self) -> np.ndarray:
+        """Of what was found, by the expected information; what the data leave open has none."""
+        information = self._around(self.found)[2]
+        scale = np.sqrt(np.maximum(np.diag(information), 1e-300))
+        return np.linalg.pinv(information / np.outer(scale, scale)) / np.outer(scale, scale)
+
     def component(self, n: int, scale: float = 1.0, allowed: float = CHI2_95) -> Component:
         """A parameter with its interval, see there."""
         low, high = self.interval(n, allowed)

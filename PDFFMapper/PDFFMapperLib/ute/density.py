@@ -23,13 +23,15 @@ from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.ute.answer import RegionValue
 from PDFFMapperLib.ute.coil_profile import profile_of, profile_ratio
-from PDFFMapperLib.ute.components import Component, Model, RegionFit
+from PDFFMapperLib.ute.components import Model, RegionFit
 from PDFFMapperLib.ute.echoes import UteImages
 from PDFFMapperLib.ute.inversion import Inversion, adiabatic_inversion
 from PDFFMapperLib.ute.motion import without_motion
 from PDFFMapperLib.ute.noise import coils_of, noise_of
 from PDFFMapperLib.ute.protocol_file import MOST, number, numbers, part
+from PDFFMapperLib.ute.region_signal import RegionSignal
 from PDFFMapperLib.ute.regions import region_signals
+from PDFFMapperLib.ute.registration import images_off
 from PDFFMapperLib.ute.steady_state import hard_pulse
 
 GYRO_MHZ_T = {"1H": 42.577, "31P": 17.235}
@@ -124,9 +126,11 @@ def density_images(images: Sequence[Volume], settings: SimpleNamespace) -> Densi
     if np.nanmin(signal) < 0:
         raise ValueError("Densities are of magnitude images; these have negative values.")
     noise = noise_of(signal, settings.sigma, coils_of(settings))
-    signal, notes = without_motion(signal, images[0], settings)
+    signal, notes, off = without_motion(signal, images[0], settings)
     # The field strength, which 31P headers tell by a frequency that protons do not have, is unused.
-    data = UteImages(signal, np.arange(len(images), dtype=float), noise, None, images[0], notes)
+    data = UteImages(
+        signal, np.arange(len(images), dtype=float), noise, None, images[0], notes, off_voxels=off
+    )
     return Densities(
         data,
         trains,
@@ -238,7 +242,7 @@ def density_rows(data: Densities, inside: np.ndarray) -> tuple[list[RegionValue]
     signals = region_signals(data.images, inside)
     sample = region_signals(data.images, data.inside_reference, (0,))[0]
     if len(data.trains) >= LEAST_TRS:
-        t1 = _t1(data, signals)
+        t1 = _t1(data, signals).component(1)
         rows.append(RegionValue("T1", t1.value, t1.lower, t1.upper, "ms", t1.bound_sd))
         pool = replace(pool, t1_ms=t1.value, t1_sd_ms=t1.bound_sd)
     scale = scale_of(data, pool) * profile_ratio(data.profile, data.inside_reference, inside)
@@ -249,6 +253,9 @@ def density_rows(data: Densities, inside: np.ndarray) -> tuple[list[RegionValue]
         "noise": value * np.hypot(*by_noise),
         f"T1 of {pool.name}": value * abs(ends[0] - ends[1]) / 2 / scale_of(data, pool),
     }
+    if len(data.trains) >= LEAST_TRS:
+        name = f"registration, {data.images.off_voxels:.2g} voxel"
+        off[name] = value * _by_registration(data, inside, pool)
     residuals, notes, above = _residuals(data, pool)
     off |= above
     sd = float(np.sqrt(sum(one**2 for one in off.values())))
@@ -261,6 +268,13 @@ def density_rows(data: Densities, inside: np.ndarray) -> tuple[list[RegionValue]
         for name, one in off.items()
     ]
     return rows, notes, pool
+
+
+def _by_registration(data: Densities, inside: np.ndarray, pool: Pool) -> float:
+    """By what share (SD) the density moves with T1 where the other TR lie beside the first."""
+    moved = [_t1(data, region_signals(*one)).found[1] for one in images_off(data.images, inside)]
+    usual = scale_of(data, pool)
+    return float(np.linalg.norm([scale_of(data, pool, t1) / usual - 1 for t1 in moved]))
 
 
 def scale_of(data: Densities, pool: Pool, t1_ms: float | None = None) -> float:
@@ -306,7 +320,7 @@ def _residuals(
     return rows, notes, added
 
 
-def _t1(data: Densities, signals: Sequence) -> Component:
+def _t1(data: Densities, signals: Sequence[RegionSignal]) -> RegionFit:
     """T1 of the pool by images of several TR, each at its own TI."""
     unit = data.shown(data.pool)  # so that the amplitude is a signal
 
@@ -320,4 +334,4 @@ def _t1(data: Densities, signals: Sequence) -> Component:
         return np.stack([here / max(parameters[0], 1e-9), (moved - here) / step], axis=-1)
 
     model = Model(signal, gradient, (_T1_MS,), ((data.pool.t1_ms,),))
-    return RegionFit(signals, np.arange(len(signals)), model).component(1)
+    return RegionFit(signals, np.arange(len(signals)), model)

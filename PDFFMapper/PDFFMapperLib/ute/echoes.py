@@ -11,7 +11,7 @@ import numpy as np
 from PDFFMapperLib.images.attributes import number_of
 from PDFFMapperLib.images.volume import Volume, grids_differ
 from PDFFMapperLib.ute.interleaves import joined
-from PDFFMapperLib.ute.motion import without_motion
+from PDFFMapperLib.ute.motion import LEAST_OFF, without_motion
 from PDFFMapperLib.ute.noise import (
     Noise,
     air_is_masked,
@@ -41,6 +41,7 @@ class UteImages:
         grid: a volume on the images' grid.
         notes: what was done on reading.
         phased: the same as complex signals, where they were asked for and the images tell them.
+        off_voxels: by how much later images may be beside the first one (SD).
     """
 
     signal: np.ndarray
@@ -50,6 +51,7 @@ class UteImages:
     grid: Volume
     notes: list[str]
     phased: np.ndarray | None = None
+    off_voxels: float = LEAST_OFF
 
 
 def ute_series(
@@ -98,8 +100,8 @@ def echo_series(
         )
     if kept is not None and getattr(settings, "register", False):
         kept, notes = None, [*notes, "Images that are moved lose their phase; magnitudes are used."]
-    signal, moved = without_motion(signal, grid, settings)
-    return UteImages(signal, te_ms, noise, field_t, grid, notes + moved, kept)
+    signal, moved, off = without_motion(signal, grid, settings)
+    return UteImages(signal, te_ms, noise, field_t, grid, notes + moved, kept, off)
 
 
 def _noise(signal: np.ndarray, te_ms: np.ndarray, grid: Volume, settings: SimpleNamespace) -> Noise:
@@ -139,8 +141,8 @@ def ute_pair(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages:
         raise ValueError("UTE ratios are of magnitude images; one of the two has negative values.")
     strength = field_strength([image.attributes for image in images])
     noise = noise_of(signal, settings.sigma, coils_of(settings))
-    signal, notes = without_motion(signal, images[0], settings)
-    return UteImages(signal, te_ms, noise, strength, images[0], notes)
+    signal, notes, off = without_motion(signal, images[0], settings)
+    return UteImages(signal, te_ms, noise, strength, images[0], notes, off_voxels=off)
 
 
 def check_alike(values: Sequence[float | None], title: str, unit: str, why: str) -> None:

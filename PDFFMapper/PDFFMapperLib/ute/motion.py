@@ -21,6 +21,7 @@ from scipy.ndimage import (
 from PDFFMapperLib.images.volume import Volume
 
 MOST_VOXELS = 0.25  # of shift across the edges of bone
+LEAST_OFF = 0.05  # voxels (SD): a still limb is found within 0.1
 _UNTOLD = 0.2  # voxels: an SD above it tells no shift
 _FACTORS = (4, 2, 1)  # of pixels taken together, coarse to fine
 _LEAST_SIDE = 16  # pixels that a slice must keep
@@ -56,7 +57,7 @@ class Motion:
 
 def without_motion(
     signal: np.ndarray, grid: Volume, settings: SimpleNamespace
-) -> tuple[np.ndarray, list[str]]:
+) -> tuple[np.ndarray, list[str], float]:
     """The images, moved onto the first where that is asked for, and what was found.
 
     Args:
@@ -64,13 +65,17 @@ def without_motion(
         grid: of the images.
         settings: `register` (move them) and `mask` (bone), where they have them.
 
+    Returns:
+        Images, notes, and how far the later ones may be off, in voxels (SD): what was measured and
+        left, with its error; a quarter voxel where that could not be told.
+
     Raises:
         ValueError: an image is more than a quarter voxel off at the edges of bone.
     """
     mask, spacing = getattr(settings, "mask", None), np.asarray(grid.spacing[::-1], float)
     bone = mask.array > 0 if mask is not None and mask.same_grid(grid) else None
     register = getattr(settings, "register", False)
-    found, untold, images, moved = [], [], [signal[0]], False
+    found, untold, images, moved, off = [], [], [signal[0]], False, LEAST_OFF
     for n, image in enumerate(signal[1:], 2):
         one = motion_of(signal[0], image, spacing, bone)
         words, left = f"{one.voxels:.2f}", one
@@ -83,6 +88,7 @@ def without_motion(
         images.append(image)
         if not one.told:
             untold.append(str(n))
+            off = max(off, MOST_VOXELS)
             continue
         if left.voxels - left.sd > MOST_VOXELS:
             way = "could not move it onto the first" if register else "moves images onto the first"
@@ -92,6 +98,7 @@ def without_motion(
                 f"of bone; --register {way}."
             )
         found.append(words)
+        off = max(off, float(np.hypot(left.voxels, left.sd)))
     notes = []
     if found:
         notes.append(f"Motion against the first image, across edges: {', '.join(found)} voxels.")
@@ -105,7 +112,7 @@ def without_motion(
             f"Whether the limb moved in image {', '.join(untold)} could not be told: it shares too "
             "few edges with the first; look at both."
         )
-    return (np.stack(images) if register else signal), notes
+    return (np.stack(images) if register else signal), notes, off
 
 
 def motion_of(

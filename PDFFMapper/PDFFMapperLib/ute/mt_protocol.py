@@ -80,10 +80,10 @@ def mt_images(images: Sequence[Volume], settings: SimpleNamespace) -> MtImages:
     if np.iscomplexobj(images[0].array) or np.nanmin(signal) < 0:
         raise ValueError("UTE-MT is fitted to magnitude images; these have negative values.")
     noise = noise_of(signal, settings.sigma, coils_of(settings))
-    signal, notes = without_motion(signal, images[0], settings)
+    signal, notes, off = without_motion(signal, images[0], settings)
     field_t = field_strength([image.attributes for image in images])
     order = np.arange(len(images), dtype=float)
-    data = UteImages(signal, order, noise, field_t, images[0], notes)
+    data = UteImages(signal, order, noise, field_t, images[0], notes, off_voxels=off)
     fat = number(told, "fat_percent", _WHERE, 0, 90) / 100 if "fat_percent" in told else None
     b0_map = _b0(settings.b0_map, images[0])
     return MtImages(data, train, r1, b1, b1_map, b0_map, fat, told)

@@ -121,10 +121,10 @@ def t1_images(images: Sequence[Volume], settings: SimpleNamespace) -> T1Images:
     if np.nanmin(signal) < 0:
         raise ValueError("T1 is fitted to magnitude images; these have negative values.")
     noise = noise_of(signal, settings.sigma, coils_of(settings))
-    signal, notes = without_motion(signal, images[0], settings)
+    signal, notes, off = without_motion(signal, images[0], settings)
     field_t = field_strength([image.attributes for image in images])
     order = np.arange(len(images), dtype=float)
-    data = UteImages(signal, order, noise, field_t, images[0], notes)
+    data = UteImages(signal, order, noise, field_t, images[0], notes, off_voxels=off)
     b1 = None if settings.b1_map is None else b1_of(settings.b1_map, images[0])
     return T1Images(data, flips, trs, settings.pulse or 0.0, settings.t2star or np.inf, b1)
 

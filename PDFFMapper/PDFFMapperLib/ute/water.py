@@ -17,9 +17,10 @@ import numpy as np
 
 from PDFFMapperLib.ute.answer import RegionValue
 from PDFFMapperLib.ute.coil_profile import profile_of, profile_ratio
-from PDFFMapperLib.ute.components import Model, RegionFit
+from PDFFMapperLib.ute.components import TWO_COMPONENTS, Model, RegionFit
 from PDFFMapperLib.ute.echoes import UteImages
 from PDFFMapperLib.ute.regions import bi_component, region_signals
+from PDFFMapperLib.ute.registration import images_off
 from PDFFMapperLib.ute.steady_state import Pools, hard_pulse, spoiled
 
 UNIT = "mol 1H/L"  # half as many mol of water
@@ -62,67 +63,96 @@ def water_densities(
     if not reference.any():
         raise ValueError("the reference holds no voxel; water densities need one")
     fit, _ = bi_component(images, inside)
-    sample = RegionFit(region_signals(images, reference), images.te_ms, ONE_DECAY)
-    amplitude, t2star = sample.component(0), sample.found[1]
+    fits = [
+        RegionFit(region_signals(images, region), images.te_ms, model)
+        for region, model in ((inside, TWO_COMPONENTS), (reference, ONE_DECAY))
+    ]
+    t2star = fits[1].found[1]
     if abs(t2star / settings.reference_t2star - 1) > MOST_OFF:
         raise ValueError(
             f"the reference has a T2* of {t2star:.2g} ms where {settings.reference_t2star:g} ms "
             "were expected; more than 30 % off it is another sample, or shading or fat is in it"
         )
-    times = fit.t2star_bound_ms.value, fit.t2star_pore_ms.value
-    share = fit.bound_percent.value / 100
+    share, times = fit.bound_percent, (fit.t2star_bound_ms.value, fit.t2star_pore_ms.value)
     received = profile_ratio(profile_of(settings, images.grid), reference, inside)
 
-    def total(pools: Pools, t1_reference: float) -> float:
-        shown = spoiled(
-            *hard_pulse(pools.flip_deg, pools.pulse_ms, t2star), pools.tr_ms, t1_reference
-        )
-        protons = fit.amplitude * pools.per_signal(share, *times)
-        return float(received * settings.reference_density * protons / (amplitude.value / shown))
+    def waters(
+        bone: Sequence[float] = fits[0].found,
+        sample: Sequence[float] = fits[1].found,
+        pools: Pools = pools,
+        t1_reference: float = settings.reference_t1,
+    ) -> np.ndarray:
+        """Total, bound and pore water by the fitted parameters of bone and reference."""
+        (height, part, *times), (seen, t2star) = bone, sample
+        pulse = hard_pulse(pools.flip_deg, pools.pulse_ms, t2star)
+        unit = settings.reference_density * spoiled(*pulse, pools.tr_ms, t1_reference) / seen
+        total = received * unit * height * pools.per_signal(part, *times)
+        bound = pools.protons(part, *times)
+        return total * np.array([1, bound, 1 - bound])
 
-    density = total(pools, settings.reference_t1)
-    bone = region_signals(images, inside, (0,))[0]
-    noise = np.hypot(
-        bone.sigma / bone.independent**0.5 / bone.value, amplitude.bound_sd / amplitude.value
-    )
-    bound = pools.protons(share, *times)
+    found = waters()
+    noise = _noise_sd(waters, fits) / found[0]
+    by_shift = _by_registration(images, inside, reference, waters) - found
+    apart = np.sqrt(np.sum(by_shift**2, axis=0))
     low, high = (
-        pools.protons(min(max(end / 100, 0.0), 1.0), *times)
-        for end in (fit.bound_percent.lower, fit.bound_percent.upper)
+        pools.protons(min(max(end / 100, 0.0), 1.0), *times) for end in (share.lower, share.upper)
     )
-    rows = [_row("total water", density, 1.96 * noise * density, 1.96 * noise * density)]
-    for name, part, ends in (
-        ("bound water", bound, (low, high)),
-        ("pore water", 1 - bound, (1 - high, 1 - low)),
-    ):
-        below, above = (abs(part - end) / max(part, 1e-6) for end in ends)
-        value = density * part
-        rows.append(
-            _row(
-                name,
-                value,
-                value * np.hypot(below, 1.96 * noise),
-                value * np.hypot(above, 1.96 * noise),
-            )
-        )
-    rows += _budget(total, pools, settings.reference_t1, density)
-    rows.append(RegionValue("budget: noise (SD)", *3 * (float(noise * density),), UNIT))
+    names = ("total water", "bound water", "pore water")
+    ends = (1.0, 1.0), (low, high), (1 - high, 1 - low)
+    rows = []
+    for name, value, two, sd in zip(names, found, ends, apart, strict=True):
+        by_share = np.array(two) * found[0] - value
+        below, above = np.hypot(np.hypot(by_share, 1.96 * noise * value), 1.96 * sd)
+        rows.append(_row(name, value, below, above))
+    rows += _budget(waters, pools, settings)
+    off = f"registration, {images.off_voxels:.2g} voxel"
+    for name, sd in (("noise", noise * found[0]), (off, apart[0])):
+        rows.append(RegionValue(f"budget: {name} (SD)", *3 * (float(sd),), UNIT))
     return rows
 
 
+def _noise_sd(waters: Callable[..., np.ndarray], fits: Sequence[RegionFit]) -> float:
+    """SD of the total by the errors of both fits, which go together within each."""
+    variance = 0.0
+    for n, fit in enumerate(fits):
+        each = [one.found for one in fits]
+        slopes = []
+        for step in np.diag(1e-4 * fit.found):
+            each[n] = fit.found + step
+            slopes.append((waters(*each)[0] - waters()[0]) / step.sum())
+        variance += float(np.array(slopes) @ fit.covariance @ slopes)
+    return variance**0.5
+
+
+def _by_registration(
+    images: UteImages, inside: np.ndarray, reference: np.ndarray, waters: Callable[..., np.ndarray]
+) -> np.ndarray:
+    """The waters with later images off along rows, and along columns; shape (2, 3)."""
+    fits = [
+        [
+            RegionFit(region_signals(moved, box), images.te_ms, model).found
+            for moved, box in images_off(images, region)
+        ]
+        for region, model in ((inside, TWO_COMPONENTS), (reference, ONE_DECAY))
+    ]
+    return np.array([waters(bone, sample) for bone, sample in zip(*fits, strict=True)])
+
+
 def _budget(
-    total: Callable[[Pools, float], float], pools: Pools, t1_reference: float, density: float
+    waters: Callable[..., np.ndarray], pools: Pools, settings: SimpleNamespace
 ) -> list[RegionValue]:
     """What 5 % more of each assumption does to the total."""
     more = 1 + BUDGET
-    moved = {
-        "T1 of bound water": (replace(pools, t1_bound_ms=more * pools.t1_bound_ms), t1_reference),
-        "T1 of pore water": (replace(pools, t1_pore_ms=more * pools.t1_pore_ms), t1_reference),
-        "T1 of the reference": (pools, more * t1_reference),
-        "flip angle (B1+)": (replace(pools, flip_deg=more * pools.flip_deg), t1_reference),
+    usual = waters()[0]
+    changes = {
+        "T1 of bound water": {"pools": replace(pools, t1_bound_ms=more * pools.t1_bound_ms)},
+        "T1 of pore water": {"pools": replace(pools, t1_pore_ms=more * pools.t1_pore_ms)},
+        "T1 of the reference": {"t1_reference": more * settings.reference_t1},
+        "flip angle (B1+)": {"pools": replace(pools, flip_deg=more * pools.flip_deg)},
     }
-    changes = {name: total(*assumed) - density for name, assumed in moved.items()}
-    return [RegionValue(f"budget: {name} +5 %", *3 * (one,), UNIT) for name, one in changes.items()]
+    moved = {name: float(waters(**one)[0] - usual) for name, one in changes.items()}
+    moved["density of the reference"] = float(BUDGET * usual)
+    return [RegionValue(f"budget: {name} +5 %", *3 * (one,), UNIT) for name, one in moved.items()]
 
 
 def _row(name: str, value: float, below: float, above: float) -> RegionValue:
