@@ -261,6 +261,20 @@ def test_what_would_fit_exchanged_is_marked_but_where_that_changes_little():
         _two_echo_maps(found, mask, exchanged, grid, {"field": "found"})
 
 
+def test_fractions_that_no_tissue_has_are_a_poor_fit():
+    """Fast decay that is left makes water fall below 0 %; that corrected it is whole."""
+    times, field = PAIRS["1.5 T, partial"]
+    one = spine_phantom((4, 72, 72), np.array(times) / 1000, SNR, field)
+    poor = []
+    for settings in ({}, {"r2star_per_s": 0.0}):
+        maps, facts = made(one, precession="as given", **settings)
+        marked = (maps["doubt"] & Doubt.POOR_FIT) > 0
+        assert np.isnan(maps["FF"][marked]).all()
+        poor.append(np.count_nonzero(marked & (one.pdff < 20)))
+    assert any("as of no tissue" in each for each in facts["limits"])
+    assert poor[0] < 5 and poor[1] > 50
+
+
 def test_the_command_takes_maps_of_field_and_r2star(tmp_path, capsys):
     one = phantom()
     for name, array in (("r2star", one.r2star), ("field", one.off_resonance_hz)):

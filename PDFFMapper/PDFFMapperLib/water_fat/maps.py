@@ -67,6 +67,7 @@ _BY_CHANCE = 0.002  # the same, that noise or an edge may leave over
 _MOST_AT_RISK = 0.5  # share of the voxels; beyond, what is left is not to be trusted either
 _SURELY_UNDER_SKIN = 0.3  # share of fat there less that deeper, by which precession is told
 _ABOUT_EQUAL = 10.0  # points from 50 % within which exchanging water and fat changes little
+_MOST_BEYOND = 5.0  # points below 0 or over 100 % to which errors, averaged, may take a fraction
 _REASONS = {0: "confident"} | {
     int(doubt): doubt.name.lower().replace("_", " ").replace("r2star", "R2*") for doubt in Doubt
 }
@@ -378,6 +379,16 @@ def _two_echo_maps(
         )
     doubt[(risk | exchanged) & mask] |= np.uint8(Doubt.SWAP_RISK)
     doubt[result.misfit] |= np.uint8(Doubt.POOR_FIT)
+    beyond = np.zeros_like(mask)
+    beyond[mask] = np.abs(usual - 50) > 50 + _MOST_BEYOND
+    if told := int(np.count_nonzero(beyond & (doubt == 0))):
+        sentence = (
+            f"Around {told} voxel{'s' * (told > 1)} the fat fraction is over {_MOST_BEYOND:g} "
+            "points below 0 or over 100 %, as of no tissue: the R2* taken is not that there, or "
+            "the field is wrong; marked as a poor fit. Give a map of R2* (--r2star-map)."
+        )
+        facts = {**facts, "limits": [*facts["limits"], sentence]}
+    doubt[beyond] |= np.uint8(Doubt.POOR_FIT)
     doubt[imprecise] |= np.uint8(Doubt.IMPRECISE)
     percent = np.where(doubt == 0, result.percent, np.float32(np.nan))
     whole = (result.water + result.fat)[mask]
