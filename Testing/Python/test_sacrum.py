@@ -72,25 +72,46 @@ def test_an_image_that_cuts_s1_says_so():
 
 
 @pytest.mark.parametrize(
-    ("size", "disc", "said"),
+    ("size", "disc", "bodies", "said"),
     [
-        (0.25, 1.0, "the lowest body is as small as S2, but the disc above it is thick for S1-S2"),
-        (
-            0.65,
-            0.4,
-            "the lowest body is small for S1, and the disc above it as thin as that of S1-S2",
-        ),
-        (1.0, 0.4, ""),
-        (0.65, 1.0, ""),
+        (0.25, 1.0, 9, "as small as S2, but the disc above it is thick for S1-S2"),
+        (0.65, 0.4, 9, "small for S1, and the disc above it as thin as that of S1-S2"),
+        (1.0, 0.4, 9, ""),
+        (0.65, 1.0, 9, ""),
+        (0.25, 0.4, 2, "small for S1, and the disc above it as thin as that of S1-S2"),
     ],
 )
-def test_a_lowest_body_that_may_be_s2_is_doubted(size, disc, said):
+def test_a_lowest_body_that_may_be_s2_is_doubted(size, disc, bodies, said):
+    """Nothing is taken off two bodies: what is told of the disc is measured there as well."""
     digital = shown(healthy(7), "T1", 11, slices=11)
     spine = explained(digital.chances(), digital.volume)
     assert spine.lowest == "S1" and not spine.unsure_lowest
-    lowest = spine.bodies[-1]
-    height = np.argwhere(lowest.mask)[:, 1]
-    spine.chances[Structure.DISC][:, round(height.min() - 15) :] *= disc
-    lowest.mask[:, round(np.quantile(height, size)) :] = False
+    del spine.bodies[:-bodies]
+    _small(spine.bodies[-1], size, spine.chances[Structure.DISC], disc)
     tell_lowest(spine)
-    assert spine.unsure_lowest == said
+    assert spine.unsure_lowest.removeprefix("the lowest body is ") == said
+
+
+@pytest.mark.parametrize("in_view", [True, False])
+def test_a_small_lowest_body_is_told_by_no_disc_that_is_not_in_view(in_view):
+    digital = shown(healthy(7), "T1", 11, slices=11)
+    first = np.flatnonzero((digital.owner == L5 + 1).any(axis=(0, 2)))[0] + 6
+    cut = slice(0 if in_view else first, None)
+    spine = explained(
+        digital.chances()[:, :, cut], digital.volume.with_array(digital.volume.array[:, cut])
+    )
+    _small(spine.bodies[-1], 0.25)
+    spine.unsure_lowest = ""
+    tell_lowest(spine)
+    by_disc = "but the disc above it is thick for S1-S2"
+    assert spine.unsure_lowest == "the lowest body is as small as S2, " + (
+        by_disc if in_view else "and too little is in view to tell by its disc"
+    )
+
+
+def _small(body, share, disc=None, thinner=1.0):
+    """Leave the upper part of a body, and so much of the disc's chance above it."""
+    height = np.argwhere(body.mask)[:, 1]
+    if disc is not None:
+        disc[:, round(height.min() - 15) :] *= thinner
+    body.mask[:, round(np.quantile(height, share)) :] = False

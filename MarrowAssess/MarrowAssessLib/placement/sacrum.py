@@ -93,29 +93,38 @@ def tell_lowest(spine: Spine) -> None:
     Below S1 follows sacrum, or a rest of disc; below L5 a disc much as thick as the one above it.
     Where that is not clear its shape tells: S1 narrows downward, and its back wall turns away from
     L5's. What does not narrow is never S1 for certain: the true one may be hardly seen. Where
-    both disagree, as with a transitional vertebra, that is said, and where one as small as S2 lies
-    below a disc too thick for S1-S2; and an infant's levels are never certain.
+    both disagree, as with a transitional vertebra, that is said, and where one that is left is so
+    small that it may be S2; and an infant's levels are never certain.
     """
     _by_what_is_below(spine)
     if spine.lowest and not spine.unsure_lowest:
         size, disc = _beside_those_above(spine)
-        if size < S2_SIZE:
+        if size < MAYBE_S2_SIZE and disc < S2_DISC:
+            spine.unsure_lowest = (
+                "the lowest body is small for S1, and the disc above it as thin as that of S1-S2"
+            )
+        elif size < S2_SIZE and disc >= S2_DISC:
             spine.unsure_lowest = (
                 "the lowest body is as small as S2, but the disc above it is thick for S1-S2"
             )
-        elif size < MAYBE_S2_SIZE and disc < S2_DISC:
+        elif size < S2_SIZE:
             spine.unsure_lowest = (
-                "the lowest body is small for S1, and the disc above it as thin as that of S1-S2"
+                "the lowest body is as small as S2, and too little is in view to tell by its disc"
             )
     if not spine.unsure_lowest and spine.like_an_infant:
         spine.unsure_lowest = "the bodies are as small as an infant's"
 
 
 def _beside_those_above(spine: Spine) -> tuple[float, float]:
-    """Volume of the lowest body and thickness of its upper disc, relative to the next ones up."""
+    """Volume of the lowest body and thickness of its upper disc, relative to the next ones up.
+
+    The thickness is NaN where one of the two discs is not in view.
+    """
     size, before = (np.count_nonzero(body.mask) for body in spine.bodies[:-3:-1])
-    lower, upper = (_beside(spine, len(spine.bodies) - 2, side).thickness for side in (-1, 1))
-    return size / before, lower / max(upper, THINNEST_MM)
+    lower, upper = (_beside(spine, len(spine.bodies) - 2, side) for side in (-1, 1))
+    in_view = lower.seen and upper.seen
+    disc = lower.thickness / max(upper.thickness, THINNEST_MM) if in_view else np.nan
+    return size / before, disc
 
 
 def _by_what_is_below(spine: Spine) -> None:
