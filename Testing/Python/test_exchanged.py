@@ -150,3 +150,11 @@ def test_too_few_voxels_tell_nothing():
     one = np.ones((1, 20, 20))
     found = find_exchanged(one, 0 * one, one > 0, SIZES)
     assert not found.sure.any() and not found.doubtful.any() and not found.throughout
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_images_of_few_voxels_say_that_nothing_was_looked_for(body, few):
+    _, images = body
+    pair = [each[6:7, 40:60, 40:60] if few else each for each in images[1.0]]
+    told = " ".join(fat_fraction_of_images(*pair, voxel_size_mm=SIZES).limits)
+    assert ("could not be looked for" in told) == few

@@ -35,7 +35,7 @@ _WEIGHT = 0.5  # of a node's evidence: neighbors are alike and count as half
 _ROUNDS = 3
 _LEAST_ML = 5.0
 _LEAST_DETACHED_ML = 20.0  # of a part of the body, or of the mask, with no neighbors to compare
-_LEAST_VOXELS = 1000
+LEAST_VOXELS = 1000  # with signal; among fewer nothing tells what is usual
 _SURE_EVIDENCE = 0.4  # ln, mean of the region
 _SURE_BORDER = 0.55  # share of the border across which exchanging makes neighbors alike
 _SURE_MIXTURE = 0.05  # share of the rarer of water and fat in the region
@@ -77,7 +77,7 @@ def find_exchanged(
         voxel_size_mm: along slices, rows, columns.
     """
     found = Exchanged(np.zeros(mask.shape, bool), np.zeros(mask.shape, bool))
-    if np.count_nonzero(mask) < _LEAST_VOXELS:
+    if np.count_nonzero(mask) < LEAST_VOXELS:
         return found
     pair = np.where(mask, np.stack([water, fat]), 0).astype(np.float32)
     turned = _exchanged_slices(pair, mask)
@@ -157,7 +157,7 @@ def fat_under_skin(
     """
     layer = np.digitize(_depth(mask, voxel_size_mm), _DEPTHS)
     under, deeper = mask & (layer == 1), mask & (layer == 2)
-    if min(np.count_nonzero(under), np.count_nonzero(deeper)) < _LEAST_VOXELS:
+    if min(np.count_nonzero(under), np.count_nonzero(deeper)) < LEAST_VOXELS:
         return float("nan")
     return float((fat > water)[under].mean() - (fat > water)[deeper].mean())
 
@@ -212,7 +212,7 @@ def _throughout(depth: np.ndarray, fat_leads: np.ndarray, mask: np.ndarray) -> b
     layer = np.digitize(depth, _DEPTHS)
     under, deeper = mask & (layer == 1), mask & (layer == 2)
     return bool(
-        min(np.count_nonzero(under), np.count_nonzero(deeper)) >= _LEAST_VOXELS
+        min(np.count_nonzero(under), np.count_nonzero(deeper)) >= LEAST_VOXELS
         and fat_leads[under].mean() < _WATER_UNDER_SKIN
         and fat_leads[deeper].mean() > _FAT_BELOW
     )

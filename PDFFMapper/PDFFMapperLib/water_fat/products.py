@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from PDFFMapperLib.water_fat.echo_units import checked_echo_times, checked_field_strength
-from PDFFMapperLib.water_fat.exchanged import Exchanged, find_exchanged
+from PDFFMapperLib.water_fat.exchanged import LEAST_VOXELS, Exchanged, find_exchanged
 from PDFFMapperLib.water_fat.signal_mask import signal_mask
 from PDFFMapperLib.water_fat.spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
 
@@ -130,6 +130,11 @@ def fat_fraction_of_images(
                 "for (as given)."
             )
         doubtful, told = _put_right(found, water, fat, mask, voxel_size_mm, repair)
+        if (count := np.count_nonzero(signal)) < LEAST_VOXELS:
+            told.append(
+                "Water and fat exchanged by the scanner's reconstruction could not be looked for: "
+                f"{count} voxels have signal, and {LEAST_VOXELS} are needed."
+            )
         exchanged = found.sure & mask if repair and found.sure.any() else None
     percent = np.where(mask, 100 * fat / np.where(mask, water + fat, 1), np.nan)
     if doubtful is None:

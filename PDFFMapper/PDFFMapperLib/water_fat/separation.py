@@ -240,8 +240,9 @@ def _settled(given: tuple, precession, common_phase, readout, *rest) -> SignalMo
         except ValueError:
             raise refusal from None
         raise LeftOver(
-            f"{refusal} If it was bipolar, state that (readout 'bipolar'): an error of odd against "
-            "even echoes alone leaves far more than noise in fewer voxels, and they are fitted."
+            f"{refusal} If it was bipolar (see the protocol: its readout mode, or no fly-back), "
+            "state that (readout 'bipolar'): an error of odd against even echoes alone leaves far "
+            "more than noise in fewer voxels, and they are fitted."
         ) from None
 
 
