@@ -225,7 +225,10 @@ def fault_row(train: str, fault: str, phantom) -> None:
 
 def two_echoes() -> None:
     """Two complex echoes: phantoms with R2* known and not, and the first pairs of the challenge."""
-    print("\nTwo complex echoes: over 30 (challenge: 40) points wrong and not marked, kept, bias")
+    print(
+        "\nTwo complex echoes: over 30 (challenge: 40) points wrong and not marked, of them over 4 "
+        "SDs, kept, bias"
+    )
     for times_ms, field in (((1.15, 2.3), 3.0), ((1.3, 2.2), 3.0), ((2.3, 4.6), 1.5),
                             ((1.8, 4.0), 1.5)):  # fmt: skip
         for snr, largest, known in ((40, 60, True), (40, 150, True), (15, 60, True),
@@ -266,8 +269,10 @@ def of_two(name: str, data, truth, labels, wrong: float, **options) -> None:
     sure = body & (made["doubt"] == 0)
     apart = made["FF"] - truth
     biases = [np.mean(apart[sure & (labels == one)]) for one in np.unique(labels[body])]
+    far = sure & (np.abs(apart) > wrong)
+    farther = far & (np.abs(apart) > 4 * made["FF_SD"])
     print(
-        f"{name}: {np.count_nonzero(np.abs(apart[sure]) > wrong)} of {body.sum()}, "
+        f"{name}: {far.sum()} of {body.sum()}, {farther.sum()}, "
         f"{100 * sure.sum() / body.sum():.1f} %, worst {max(biases, key=abs):+.2f}",
         flush=True,
     )

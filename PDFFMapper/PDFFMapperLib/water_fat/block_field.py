@@ -175,11 +175,8 @@ def block_field(
     shape, labels = costs.shape[:3], len(label_hz)
     with_signal, total = np.empty(shape, bool), np.empty(costs.shape, np.float32)
 
-    def add(k: int) -> None:
-        with_signal[k] = np.ptp(costs[k], -1) > 0
-        np.add(costs[k], center.astype(np.float32), out=total[k])
-
-    run_parallel(add, range(shape[0]))
+    center = center.astype(np.float32)
+    run_parallel(lambda k: _add_center(costs[k], center, total[k], with_signal[k]), range(shape[0]))
     total = total.reshape(-1, labels)
     given = (
         total,
@@ -206,6 +203,17 @@ def block_field(
     if period_hz:
         field = unwrapped(field, period_hz)
     return field.astype(np.float32)
+
+
+@njit(cache=True, nogil=True)
+def _add_center(costs, center, total, with_signal):
+    """Costs of the labels of a slice's blocks with those in any block, and which blocks differ."""
+    for j in range(costs.shape[0]):
+        for i in range(costs.shape[1]):
+            with_signal[j, i] = False
+            for x in range(len(center)):
+                total[j, i, x] = costs[j, i, x] + center[x]
+                with_signal[j, i] |= costs[j, i, x] != costs[j, i, 0]
 
 
 def unwrapped(field_hz: np.ndarray, period_hz: float) -> np.ndarray:

@@ -131,8 +131,10 @@ def over_together(mask: np.ndarray, value: np.ndarray, most: float) -> np.ndarra
 @njit(cache=True, nogil=True, error_model="numpy")
 def _compare(values, most, alike, excess):
     """Which values are not under half a limit, and by how much (of logarithms) these are over."""
+    half, most, clear = np.float32(most / 2), np.float32(most), np.float32(_CLEAR)
+    for v in range(len(values)):  # by itself, the compiler makes vectors of it
+        alike[v] = not values[v] <= half
     for v in range(len(values)):
-        alike[v], excess[v] = not values[v] <= most / 2, 0
+        excess[v] = 0
         if alike[v]:
-            finite = np.isfinite(values[v])
-            excess[v] = min(math.log(values[v] / most), _CLEAR) if finite else _CLEAR
+            excess[v] = min(math.log(values[v] / most), clear) if np.isfinite(values[v]) else clear
