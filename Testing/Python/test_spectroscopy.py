@@ -10,6 +10,7 @@ import jsonschema
 import numpy as np
 import pytest
 from MarrowAssessLib.commands import main as cli
+from PDFFMapperLib.commands.spectrum import lines
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.install.resources import resource_path
 from PDFFMapperLib.spectroscopy import triglyceride
@@ -929,6 +930,7 @@ REFUSED = {
     "32 points; 64 or more are expected": lambda one: fewer(one, fids=one.fids[..., :32]),
     "a series shares one": lambda one: [one, replace(one, dwell_s=4e-4)],
     "MHz; a series shares one": lambda one: [one, replace(one, frequency_mhz=63.0)],
+    "te30 holds the same signals as te30; give each spectrum once": lambda one: [one, one],
     "of different sequences": lambda one: [one, replace(one, sequence="STEAM")],
     "which leaves out peaks": lambda one: fewer(one, dwell_s=2e-3, frequency_mhz=123.2),
     "no spectra were given": lambda one: [],
@@ -954,6 +956,39 @@ def test_an_unknown_axis_is_refused():
     assert MRS.measure(spectra_of(far), center_ppm=6.85).get("ndb")
     with pytest.raises(ValueError, match="fat and water lie otherwise"):
         MRS.measure(spectra_of(series), sense=-1)
+
+
+def test_a_center_that_mirrors_fat_and_water_is_refused():
+    """On 1.3 ppm water would be methylene, and methylene water."""
+    series = made(snr=300.0, points=512)
+    (one,) = spectra_of(series, sense=1)
+    sentence = r"stands on 1.30 ppm, fat lies on the other side .*; on 4.6\d ppm it would not. Say"
+    with pytest.raises(ValueError, match=sentence):
+        MRS.measure([one], center_ppm=1.3)
+    t = np.arange(512) * series.dwell_s
+    on_fat = series.fids * np.exp(2j * np.pi * (4.67 - 1.3) * 123.2 * t)
+    found = MRS.measure([replace(one, fids=on_fat[None])], center_ppm=1.3)
+    assert found.get("signal_fat_fraction").value == pytest.approx(64.4, abs=1.5)
+
+
+@pytest.mark.parametrize("time", ["t2", "t1"])
+def test_a_time_of_one_tissue_alone_is_refused(time):
+    (one,) = spectra_of(made(points=512))
+    for tissue, other in (("water", "fat"), ("fat", "water")):
+        sentence = f"{time.upper()} of {tissue} was stated and that of {other} was not; state both"
+        with pytest.raises(ValueError, match=sentence):
+            MRS.measure([replace(one, tr_ms=3000.0)], **{f"{time}_{tissue}_ms": 300.0})
+    with pytest.raises(ValueError, match=r"T2 of water lies between 1 and .* ms; 0.02 was given"):
+        MRS.measure([one], t2_water_ms=0.02, t2_fat_ms=0.07)  # in seconds
+
+
+def test_what_has_no_fat_says_so_once():
+    series = made(Truth(pdff_percent=0.0), points=512)
+    found = MRS.measure(spectra_of(series, sense=1), center_ppm=4.67)
+    said = [line for line in lines(found) if "not given" in line]
+    (of_fat,) = [line for line in said if "no peak of fat above 3 SD" in line]
+    assert of_fat.startswith("PDFF, MRS; Fat signal fraction, MRS; ") and "Double bonds" in of_fat
+    assert not any("end of what is possible" in one for one in found.cautions)
 
 
 def test_echo_times_of_another_gain_are_refused():

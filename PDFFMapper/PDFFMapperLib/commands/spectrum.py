@@ -137,9 +137,11 @@ def _without_names(settings: dict[str, object]) -> None:
 def lines(found: Analysis) -> list[str]:
     """What is printed."""
     said = [text_of(value) for value in found.values if value.answer == "constrained"]
-    said += [
-        f"{ROWS[key].name}: not given, {why}." for key, why in found.refused.items() if key in ROWS
-    ]
+    missing: dict[str, list[str]] = {}
+    for key, why in found.refused.items():
+        if key in ROWS:
+            missing.setdefault(why, []).append(ROWS[key].name)
+    said += [f"{'; '.join(names)}: not given, {why}." for why, names in missing.items()]
     one = found.quality
     said.append(
         f"Widths: water {one.fwhm_water_hz:.0f} Hz, methylene {one.fwhm_fat_hz:.0f} Hz; SNR "

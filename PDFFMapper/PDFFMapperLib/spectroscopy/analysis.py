@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from types import SimpleNamespace
@@ -209,8 +209,9 @@ def analyze(
         refused.pop("chain_length", None)
     tell(progress, 0.8, "Fitting spectra")
     values = _values(answers, refused, quality)
-    cautions += _cautions(best, series, shift)
-    cautions += _left_out(averaged)
+    cautions += _cautions(best, series, shift, refused)
+    if "signal_fat_fraction" not in refused:
+        cautions += _left_out(averaged)
     cautions += _outside(spectra[0].voxel_ras, settings.bone)
     of_halves, apart = _halves(spectra, ready, best.model.choice)
     cautions += apart
@@ -393,6 +394,7 @@ def _of_coupling(series: Series) -> list[str]:
 def _choice(series: Series, settings: SimpleNamespace, cautions: list[str]) -> tuple[Choice, bool]:
     """The model's choices, and whether the fat fraction is one of protons."""
     known = {}
+    _check_stated_times(settings)
     echo_times = np.unique(series.te_ms)
     t2 = len(echo_times) > 1 and np.ptp(echo_times) >= 10
     if not t2:
@@ -414,6 +416,18 @@ def _choice(series: Series, settings: SimpleNamespace, cautions: list[str]) -> t
         cautions += _saturation(series)
     lengths = settings.chain_length
     return Choice(t2=t2, t1=t1, chain_length=lengths, polyunsaturated=most, known=known), with_t2
+
+
+def _check_stated_times(settings: SimpleNamespace) -> None:
+    """A fraction that is corrected in water or in fat alone is none of protons nor of signals."""
+    for time in ("t2", "t1"):
+        given = [x for x in ("water", "fat") if getattr(settings, f"{time}_{x}_ms") is not None]
+        if len(given) == 1:
+            other = "fat" if given == ["water"] else "water"
+            raise ValueError(
+                f"{time.upper()} of {given[0]} was stated and that of {other} was not; state both "
+                f"or neither (--{time}-water, --{time}-fat, ms)."
+            )
 
 
 def _tells_t1(series: Series, stated: bool) -> bool:
@@ -604,7 +618,9 @@ def _values(answers: dict[str, Averaged], refused: dict[str, str], quality: Qual
     return values
 
 
-def _cautions(best: Fitted, series: Series, shift: Displacement | None) -> list[str]:
+def _cautions(
+    best: Fitted, series: Series, shift: Displacement | None, refused: Collection[str]
+) -> list[str]:
     said = []
     if best.ratio > RATIO_WIDENED:
         said.append(
@@ -616,7 +632,7 @@ def _cautions(best: Fitted, series: Series, shift: Displacement | None) -> list[
     model, theta = best.model, best.theta
     for name, words in (("share", "nmidb"), ("ndb", "ndb")):
         value, place = theta[model.at[name]], model.at[name]
-        if value <= model.low[place] or value >= model.high[place]:
+        if words not in refused and not model.low[place] < value < model.high[place]:
             said.append(f"{words} lies at the end of what is possible for triglycerides.")
     if shift is not None and LEAST_OVERLAP <= shift.overlap < ALARMING_OVERLAP:
         said.append(

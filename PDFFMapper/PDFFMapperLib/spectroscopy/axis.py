@@ -47,7 +47,7 @@ def find_axis(
         left_by_j: share of each fat peak that J coupling leaves, shape (10,); None is all.
 
     Raises:
-        ValueError: the sense cannot be told, or methylene lies too far from where it should be.
+        ValueError: the sense cannot be told, or fat and water lie too far from where they should.
     """
     expected = ASSUMED_CENTER_PPM if center_ppm is None else center_ppm
     first = fids[np.argmax(np.sum(np.abs(fids) ** 2, axis=1))]
@@ -68,6 +68,13 @@ def find_axis(
         raise ValueError(
             f"{name}: methylene lies {abs(misfits[far, True][1]):.1f} ppm from where it should be "
             f"if the transmitter stands on {expected:.2f} ppm; say with --center what it stands on."
+        )
+    if sense not in (None, found) and misfits[sense, True][0] < misfits[found, False][0]:
+        raise ValueError(
+            f"{name}: if the transmitter stands on {expected:.2f} ppm, fat lies on the other side "
+            f"of water than this format has it; on {expected - misfits[sense, True][1]:.2f} ppm it "
+            "would not. Say with --center what it stands on, and with --sense whether peaks of "
+            "higher ppm turn faster (+1) or slower (-1)."
         )
     sure = misfits[-found, False][0] > SURE * misfits[found, False][0]
     if not sure and sense is None:

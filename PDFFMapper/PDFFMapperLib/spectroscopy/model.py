@@ -146,7 +146,8 @@ class SpectrumModel:
         if not np.any(ppm < 0.4) or not np.any(ppm > 5.8):
             raise ValueError(
                 f"The spectrum is {1 / series.dwell_s:.0f} Hz wide about {series.center_ppm:.2f} "
-                "ppm, which leaves out peaks between 0.9 and 5.3 ppm; check dwell time and center."
+                "ppm, which leaves out peaks between 0.9 and 5.3 ppm; check the dwell time, or say "
+                "with --center what the transmitter stands on."
             )
         self.window = np.flatnonzero((ppm >= WINDOW_PPM[0]) & (ppm <= WINDOW_PPM[1]))
         self.t = np.arange(points) * series.dwell_s

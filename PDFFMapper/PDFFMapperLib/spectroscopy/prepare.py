@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 
@@ -191,7 +192,7 @@ def _check(one: Spectrum) -> None:
 
 
 def _check_together(spectra: Sequence[Spectrum]) -> None:
-    """Refuse spectra of different dwell times or frequencies."""
+    """Refuse spectra of different dwell times or frequencies, and one that is there twice."""
     first = spectra[0]
     for one in spectra[1:]:
         if abs(one.dwell_s / first.dwell_s - 1) > 1e-4:
@@ -204,6 +205,15 @@ def _check_together(spectra: Sequence[Spectrum]) -> None:
                 f"{one.name} was acquired at {one.frequency_mhz:.3f} MHz and {first.name} at "
                 f"{first.frequency_mhz:.3f} MHz; a series shares one."
             )
+    for one, other in combinations(spectra, 2):
+        if _facts(one) == _facts(other) and np.array_equal(one.fids, other.fids):
+            raise ValueError(
+                f"{other.name} holds the same signals as {one.name}; give each spectrum once."
+            )
+
+
+def _facts(one: Spectrum) -> tuple[object, ...]:
+    return one.sequence, one.te_ms, one.tr_ms, one.ti_ms, one.tm_ms
 
 
 def _check_signal(one: Spectrum) -> None:

@@ -39,7 +39,7 @@ CENTER = Option(
 TIMES = tuple(
     Option(
         f"{time.lower()}_{tissue}_ms", NUMBER, None, f"{time} of {tissue}, {why}.", "ms",
-        low=1e-3, high=1e12, flag=f"--{time.lower()}-{tissue}", title=f"{time} of {tissue}",
+        low=1.0, high=1e12, flag=f"--{time.lower()}-{tissue}", title=f"{time} of {tissue}",
     )
     for time, why in (("T2", "for one echo time"), ("T1", "to correct for it"))
     for tissue in ("water", "fat")
