@@ -1,7 +1,9 @@
 """Readers of spectra: one acquisition in every format, damaged copies, and what stands beside."""
 
 import json
+import os
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from MarrowAssessLib.sample.phantom import SPECTRUM
 from MarrowAssessLib.sources.spectra import fit_site_spectra, read_site_spectra
 from MarrowAssessLib.study.study import Study
 from PDFFMapperLib.images.files import write_volume
+from PDFFMapperLib.spectroscopy import raw
 from PDFFMapperLib.spectroscopy.files import read_spectra
 from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
 from PDFFMapperLib.spectroscopy.recipe import MRS
@@ -141,9 +144,6 @@ def test_what_is_no_single_spectrum_is_refused(tmp_path):
     write.write_rda(tmp_path / "grid.rda", FID, grid=8)
     with pytest.raises(ValueError, match="this is a grid of 8 x 1 x 1 voxels"):
         read_spectra([tmp_path / "grid.rda"])
-    (tmp_path / "twix.dat").write_bytes(bytes(range(256)) * 4)
-    with pytest.raises(ValueError, match=r"Siemens twix file; convert .* pip install spec2nii"):
-        read_spectra([tmp_path / "twix.dat"])
     (tmp_path / "notes.txt").write_text("not a spectrum\n")
     with pytest.raises(ValueError, match="no spectrum that is known"):
         read_spectra([tmp_path / "notes.txt"])
@@ -243,6 +243,73 @@ def test_inversion_times_of_dicom(tmp_path):
     modifier.InversionTimes = [600.0]
     one.save_as(tmp_path / "y.dcm")
     assert read_spectra([tmp_path / "y.dcm"])[0].ti_ms == 600.0
+
+
+STUB = """#!{python}
+import shutil, sys, time
+print(*sys.argv[1:], file=open({log!r}, "w"))
+command, path, o, folder, f, name = sys.argv[1:]
+assert (command, o, f) == ("auto", "-o", "-f"), sys.argv
+if "slow" in path:
+    time.sleep(60)
+if "broken" in path:
+    sys.exit("no header of a measurement")
+for n in range(2 if "several" in path else 1):
+    shutil.copy({made!r}, folder + "/" + name + str(n) + ".nii.gz")
+"""
+
+
+@pytest.fixture
+def spec2nii(tmp_path, monkeypatch):
+    """A stand-in where the user's would be: it makes of any file the same spectrum."""
+    folder, made = tmp_path / "bin", tmp_path / "made.nii.gz"
+    folder.mkdir()
+    write_nifti_mrs(made, SERIES, BOX, PRESS)
+    program = folder / "spec2nii"
+    log = str(tmp_path / "called.txt")
+    program.write_text(STUB.format(python=sys.executable, made=str(made), log=log))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+@pytest.mark.parametrize("name", ["twix.dat", "P1234.7", "scan.data"])
+@pytest.mark.usefixtures("spec2nii")
+def test_raw_files_are_read_through_spec2nii(name, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(bytes(range(256)) * 4)
+    before = sorted(tmp_path.iterdir())
+    (one,) = read_spectra([path], {"RepetitionTime": 2.5})
+    assert np.abs(one.fids[0, 0].conj() - FID).max() < 1e-6
+    assert (one.name, one.te_ms, one.tr_ms) == (name, pytest.approx(30.0), 2500.0)
+    assert one.notes == [f"{name} was read through spec2nii."]
+    assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "called.txt"])
+    assert (tmp_path / "called.txt").read_text().startswith(f"auto {path} -o ")
+
+
+@pytest.mark.usefixtures("spec2nii")
+def test_what_spec2nii_cannot_convert_is_told(tmp_path, monkeypatch):
+    for name, sentence in (
+        (
+            "broken.dat",
+            r"\(code 1\) made no spectra .* it said last: no header of a measure",
+        ),
+        ("several.7", r"\(code 0\) made 2 spectra where one is expected; it said last: nothing"),
+    ):
+        (tmp_path / name).write_bytes(bytes(range(256)))
+        with pytest.raises(ValueError, match=sentence):
+            read_spectra([tmp_path / name])
+    monkeypatch.setattr(raw, "TIME_LIMIT_S", 1.0)
+    (tmp_path / "slow.dat").write_bytes(bytes(range(256)))
+    with pytest.raises(ValueError, match=r"slow.dat: spec2nii took longer than 1 s and was ended"):
+        read_spectra([tmp_path / "slow.dat"])
+
+
+def test_without_spec2nii_its_command_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "twix.dat").write_bytes(bytes(range(256)))
+    sentence = r"twix.dat: this is a Siemens twix file, which .* installed: pip install spec2nii\.$"
+    with pytest.raises(ValueError, match=sentence):
+        read_spectra([tmp_path / "twix.dat"])
 
 
 def test_facts_of_philips_whose_block_lost_its_owner_are_read(tmp_path):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from PDFFMapperLib.images.files import checked_name
 from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.spectroscopy.dicom_mrs import is_dicom, read_dicom_spectrum
 from PDFFMapperLib.spectroscopy.nifti_mrs import is_nifti_name, read_nifti_mrs
+from PDFFMapperLib.spectroscopy.raw import converted
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum, with_facts
 from PDFFMapperLib.spectroscopy.text_files import (
     is_jmrui,
@@ -20,11 +22,6 @@ from PDFFMapperLib.spectroscopy.text_files import (
     read_rda,
     read_sdat,
 )
-
-RAW_FORMATS = {
-    ".dat": "a Siemens twix file", ".7": "a GE P-file", ".list": "a Philips list file",
-    ".data": "a Philips data file", ".raw": "a raw file", ".lab": "a Philips lab file",
-}  # fmt: skip
 
 
 def read_spectra(
@@ -82,13 +79,19 @@ def _read(path: Path) -> list[Spectrum]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        kind = RAW_FORMATS.get(path.suffix.lower(), "no spectrum that is known")
-        raise ValueError(
-            f"{path.name}: this is {kind}; convert it to NIfTI-MRS first: pip install spec2nii, "
-            "then spec2nii --help."
-        ) from None
+        return _read_raw(path)
+    if path.suffix.lower() == ".list":  # the text that belongs to raw data
+        return _read_raw(path)
     if is_jmrui(text):
         return [read_jmrui(text, path.name)]
     if is_lcmodel(text):
         return [read_lcmodel(text, path.name)]
     return [read_columns(text, path.name)]
+
+
+def _read_raw(path: Path) -> list[Spectrum]:
+    """Through spec2nii, where it is installed."""
+    said = f"{path.name} was read through spec2nii."
+    with converted(path) as made:
+        spectra = read_nifti_mrs(made)
+    return [replace(one, name=path.name, notes=[*one.notes, said]) for one in spectra]
