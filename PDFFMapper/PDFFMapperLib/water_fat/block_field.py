@@ -221,20 +221,25 @@ def unwrapped(field_hz: np.ndarray, period_hz: float) -> np.ndarray:
 
     Neighbors are joined in the order of how little they differ (a minimum spanning tree).
     """
-    nodes = np.arange(field_hz.size).reshape(field_hz.shape)
+    field = field_hz.astype(float)
+    if any((np.abs(np.diff(field, axis=axis)) > period_hz / 2).any() for axis in range(field.ndim)):
+        field -= period_hz * _turns(field, period_hz)
+    return field - period_hz * np.round(field.mean() / period_hz)
+
+
+def _turns(field: np.ndarray, period: float) -> np.ndarray:
+    """Periods by which each node is over the one that its tree begins at."""
+    nodes = np.arange(field.size).reshape(field.shape)
     pairs = [
         (np.delete(nodes, -1, axis).ravel(), np.delete(nodes, 0, axis).ravel())
-        for axis in range(field_hz.ndim)
+        for axis in range(field.ndim)
     ]
     first, second = np.concatenate(pairs, axis=1)
-    flat = field_hz.ravel().astype(float)
-    step = (flat[second] - flat[first]) / period_hz
+    step = (field.ravel()[second] - field.ravel()[first]) / period
     turns = np.round(step).astype(np.int64)
-    if turns.any():
-        order = np.argsort(np.abs(step - turns), kind="stable")
-        flat -= period_hz * _turns_joined(first[order], second[order], turns[order], flat.size)
-    flat -= period_hz * np.round(flat.mean() / period_hz)
-    return flat.reshape(field_hz.shape)
+    order = np.argsort(np.abs(step - turns), kind="stable")
+    joined = _turns_joined(first[order], second[order], turns[order], field.size)
+    return joined.reshape(field.shape)
 
 
 @njit(cache=True, nogil=True)
