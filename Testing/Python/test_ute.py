@@ -144,8 +144,12 @@ def test_images_of_summed_receivers_by_the_number_that_is_stated(tibia):
     with pytest.raises(ValueError, match=r"noise of 16 receivers gives 7\.9\d; about 4 would give"):
         noise_of(data.signal, coils=16)
     masked = np.where(data.signal > 4, data.signal, 0)
-    with pytest.raises(ValueError, match="fewer than 100 values, or the scanner has masked it"):
+    with pytest.raises(ValueError, match="masked, so that the corners tell no noise; give it"):
         noise_of(masked, coils=4)
+    masked[0] = data.signal[0]  # not in all images
+    with pytest.raises(ValueError, match=r"of one receiver gives 1\.91; about 4 would give it, or"):
+        noise_of(masked)
+    assert noise_of(masked, coils=4).sigma == pytest.approx(1, abs=0.03)
 
 
 def test_a_region_of_noise_has_no_signal_and_many_voxels_are_as_few():
@@ -181,7 +185,8 @@ def test_noise_by_a_repeated_image_where_the_corners_are_masked(coils):
     again, _, _ = Tibia().volumes(sigma=1.0, coils=coils, seed=5)
     masked = [one.with_array(np.where(one.array > 6, one.array, 0)) for one in images]
     asked = {"echo_times_s": None, "sigma": None, "coils": coils}
-    with pytest.raises(ValueError, match="noise could not be measured in the corners"):
+    words = r"air around the limb is masked and 2 echoes .* \(--repeat\): it is the SD of what two"
+    with pytest.raises(ValueError, match=words):
         ute_series(masked[::4][:2], SimpleNamespace(**asked))
     noise = ute_series(masked, SimpleNamespace(**asked, repeat=again[0])).noise
     assert noise.sigma == pytest.approx(1, abs=0.04) and noise.share > 0.9
@@ -689,6 +694,28 @@ def test_without_a_mask_what_decays_is_taken_for_bone():
     notes = made[0].provenance["notes"]
     assert any("No bone was given" in note for note in notes)
     assert not any("Seifert" in note for note in notes)  # 1.5 T
+    # Marrow whose fat beats loses as much until the last echo; until 2.2 ms bone does.
+    made = UTE.recipe("bi-component").make(Limb().volumes())
+    assert made[0].provenance["region"]["bound_fraction"][0] == pytest.approx(78, abs=4)
+    assert any("signal until TE 2.2 ms were taken" in note for note in made[0].provenance["notes"])
+
+
+def test_a_ratio_is_told_of_the_bone_that_is_given(tibia, data):
+    images, labels, _ = tibia
+    recipe = UTE.recipe("porosity-index")
+    (pi, _) = recipe.make(images)
+    assert "region" not in pi.provenance
+    assert any("there is a map and no number: draw it" in one for one in pi.provenance["notes"])
+    inside = labels == 1
+    (pi, _) = recipe.make(images, mask=images[0].with_array(inside.astype(np.uint8)))
+    row = regions.porosity_index(data, inside)[0]
+    assert pi.provenance["region"]["PI"] == pytest.approx([row.value, row.lower, row.upper])
+    assert "All bone: PI " in pi.provenance["summary"]
+    assert not any("no number" in one for one in pi.provenance["notes"])
+    air = np.zeros_like(labels)
+    air[:, :4, :4] = 1
+    (pi, _) = recipe.make(images, mask=images[0].with_array(air))
+    assert any("The bone has no number: its signal at" in one for one in pi.provenance["notes"])
 
 
 def test_a_fraction_is_told_up_to_an_sd_of_15_points():

@@ -366,7 +366,7 @@ def test_the_noise_of_a_pair_whose_air_is_masked_is_that_of_the_series(volumes):
     found = BONE.measure(masked, same_gain=True, suppressed=suppressed)
     assert found.values["SR of the fitted ring"].value == pytest.approx(2, abs=0.05)
     assert any("so that the series' noise holds" in note for note in found.notes)
-    with pytest.raises(ValueError, match="could not be measured in the corners"):
+    with pytest.raises(ValueError, match="air around the limb is masked, so that the corners"):
         ute_pair([masked[0], suppressed], SETTINGS)
 
 

@@ -74,15 +74,18 @@ def drawn_of(data: UteImages, settings: SimpleNamespace) -> np.ndarray | None:
     return inside_of(settings.drawn, "the cortex")
 
 
-def bone_of(data: UteImages, settings: SimpleNamespace) -> tuple[np.ndarray, list[str]]:
-    """The mask, or all voxels that lose three quarters of their signal until the last echo."""
+def bone_of(
+    data: UteImages, settings: SimpleNamespace, until: int = -1
+) -> tuple[np.ndarray, list[str]]:
+    """The mask, or all voxels that lose three quarters of their signal until an image."""
     inside = region_of(data, settings)
     if settings.mask is not None:
         return inside, []
-    early, late = without_floor(data, (0, len(data.te_ms) - 1))
+    early, late = without_floor(data, (0, until))
     note = (
-        "No bone was given: all voxels that lose three quarters of their signal until the last "
-        "echo were taken for one region, tendons among them."
+        "No bone was given: all voxels that lose three quarters of their signal until "
+        f"{'the last image' if until == -1 else f'TE {data.te_ms[until]:.3g} ms'} were taken for "
+        "one region, tendons among them; draw the bone, or let the cortex be found."
     )
     return inside & (late < early / 4), [note]
 

@@ -108,7 +108,7 @@ def _noise(signal: np.ndarray, te_ms: np.ndarray, grid: Volume, settings: Simple
     """As stated, of the `repeat` of the first echo, of the corners, or of the decays' residual."""
     repeat = getattr(settings, "repeat", None)
     if repeat is None or settings.sigma is not None:
-        if settings.sigma is None and len(te_ms) > 2 and air_is_masked(signal):
+        if settings.sigma is None and air_is_masked(signal):
             return noise_of_decays(signal, te_ms, coils_of(settings))
         return noise_of(signal, settings.sigma, coils_of(settings))
     if not repeat.same_grid(grid):
@@ -198,6 +198,12 @@ def porosity_echoes(te_ms: np.ndarray) -> tuple[int, int]:
             "ms. Their plain ratio has a name of its own (--method echo-ratio)."
         )
     return 0, late
+
+
+def bone_echo(te_ms: np.ndarray) -> int:
+    """The echo until which bone alone loses most of its signal: that of PI, or the last."""
+    late = int(np.argmin(np.abs(te_ms - PI_USUAL_MS)))
+    return late if PI_MS[0] <= te_ms[late] <= PI_MS[1] else len(te_ms) - 1
 
 
 def outer_echoes(te_ms: np.ndarray) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress, tell
+from PDFFMapperLib.ute.answer import RegionValue
 from PDFFMapperLib.ute.bone import (
     ENDOSTEUM,
     cortex_values,
@@ -32,6 +33,7 @@ from PDFFMapperLib.ute.cortex import find_cortex
 from PDFFMapperLib.ute.cortex_budget import cortex_budget
 from PDFFMapperLib.ute.echoes import (
     UteImages,
+    bone_echo,
     check_component_echoes,
     echo_series,
     outer_echoes,
@@ -41,12 +43,24 @@ from PDFFMapperLib.ute.echoes import (
     without_floor,
 )
 from PDFFMapperLib.ute.region_signal import bessels, information_of
-from PDFFMapperLib.ute.regions import bi_component, high_field_note
+from PDFFMapperLib.ute.regions import (
+    bi_component,
+    echo_ratio,
+    high_field_note,
+    porosity_index,
+    suppression_ratio,
+    transfer_ratio,
+)
 from PDFFMapperLib.ute.steady_state import pools_of
 
 VOXELS = "Voxel ratios scatter and are for looking; a region's number is that of all its signal."
+NO_BONE = (
+    "No bone was given, so that there is a map and no number: draw it (--mask, --regions), or let "
+    "the cortex of a shaft be found (--method cortex)."
+)
 _STEPS, _LEAST_INFORMATION = 10, 0.5  # of the fit of a voxel's amplitudes
 _CHUNK = 20_000  # voxels
+Measure = Callable[[UteImages, np.ndarray], list[RegionValue]]
 
 
 def of_porosity(
@@ -58,7 +72,7 @@ def of_porosity(
         ValueError: as `ute_series` and `porosity_echoes`.
     """
     data = ute_series(images, settings)
-    return _later_over_early("PI", data, settings, porosity_echoes(data.te_ms))
+    return _later_over_early("PI", data, settings, porosity_echoes(data.te_ms), porosity_index)
 
 
 def of_echo_ratio(
@@ -70,7 +84,7 @@ def of_echo_ratio(
         ValueError: as `echo_series` and `outer_echoes`.
     """
     data = echo_series(images, settings)
-    return _later_over_early("echo_ratio", data, settings, outer_echoes(data.te_ms))
+    return _later_over_early("echo_ratio", data, settings, outer_echoes(data.te_ms), echo_ratio)
 
 
 def of_suppression(
@@ -85,7 +99,7 @@ def of_suppression(
     plain, left = without_floor(data, (0, 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = plain / left
-    return _ratio_maps("SR", data, settings, ratio, plain, left)
+    return _ratio_maps("SR", data, settings, (ratio, plain, left), suppression_ratio)
 
 
 def of_transfer(
@@ -100,7 +114,7 @@ def of_transfer(
     off, on = without_floor(data, (0, 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         percent = 100 * (1 - on / off)
-    return _ratio_maps("MTR", data, settings, percent, off, on)
+    return _ratio_maps("MTR", data, settings, (percent, off, on), transfer_ratio)
 
 
 def of_components(
@@ -114,7 +128,7 @@ def of_components(
     """
     data = ute_series(images, settings)
     check_component_echoes(data.te_ms)
-    inside, notes = bone_of(data, settings)
+    inside, notes = bone_of(data, settings, bone_echo(data.te_ms))
     doubt = doubt_of(data, inside, without_floor(data, (0,))[0])
     pools = pools_of(settings, images[0])
     try:
@@ -166,28 +180,41 @@ def of_cortex(
 
 
 def _later_over_early(
-    kind: str, data: UteImages, settings: SimpleNamespace, echoes: tuple[int, int]
+    kind: str,
+    data: UteImages,
+    settings: SimpleNamespace,
+    echoes: tuple[int, int],
+    measure: Measure,
 ) -> list[ParametricMap]:
     early, later = without_floor(data, echoes)
     with np.errstate(divide="ignore", invalid="ignore"):
         percent = 100 * later / early
-    return _ratio_maps(kind, data, settings, percent, early, later, data.te_ms[echoes[1]])
+    maps = _ratio_maps(kind, data, settings, (percent, early, later), measure)
+    for one in maps:
+        one.provenance["second_echo_ms"] = round(float(data.te_ms[echoes[1]]), 4)
+    return maps
 
 
 def _ratio_maps(
     kind: str,
     data: UteImages,
     settings: SimpleNamespace,
-    values: np.ndarray,
-    strong: np.ndarray,
-    weak: np.ndarray,
-    te_ms: float | None = None,
+    voxels: tuple[np.ndarray, np.ndarray, np.ndarray],
+    measure: Measure,
 ) -> list[ParametricMap]:
-    doubt = doubt_of(data, region_of(data, settings), strong)
+    """A ratio of voxels (ratio, first and second signal), and of the bone where it is given."""
+    values, strong, weak = voxels
+    inside = region_of(data, settings)
+    doubt = doubt_of(data, inside, strong)
     doubt[(doubt == 0) & ~(weak > 0)] |= FLOOR
     facts = facts_of(data, [VOXELS])
-    if te_ms is not None:
-        facts["second_echo_ms"] = round(float(te_ms), 4)
+    if settings.mask is None:
+        facts["notes"].append(NO_BONE)
+    else:
+        try:
+            tell_region(facts, "All bone", measure(data, inside))
+        except ValueError as error:
+            facts["notes"].append(f"The bone has no number: {error}.")
     return maps_of(data, {kind: values}, doubt, facts)
 
 

@@ -15,14 +15,14 @@ import numpy as np
 from scipy.special import gammaln
 from scipy.stats import chi2
 
-from PDFFMapperLib.diffusion.noise import sigma_from_background
-
 _CORNER = 8  # a corner is one eighth of rows and columns
 _LEAST_PIXELS = 5
+_ONE_RECEIVER = 1.75, 2.1  # mean over SD of its noise, 1.913 of a Rayleigh distribution
 _LAGS = 3
 _LEAST_PAIRS = 100
 _LOW = (0.25, 0.5)  # quantiles of what decays leave
 _DECAYS, _STRONG_T2STAR_MS = 3, (2.0, 200.0)  # sums that hold decays of strong voxels
+BY_DIFFERENCE = "it is the SD of what two like images differ by, over 1.41"
 _STRONG, _REPEAT_ROUNDS = 10.0, 3  # times the noise, where magnitudes scatter as one channel does
 
 
@@ -65,6 +65,11 @@ def noise_of(images: np.ndarray, sigma: float | None = None, coils: float = 1) -
     if sigma is not None:
         share = _independent_share([corner for _, corner in found])
         return Noise(float(sigma), share, f"noise {sigma:.4g}{among} as given", coils)
+    if not found and air_is_masked(images):
+        raise ValueError(
+            "The air around the limb is masked, so that the corners tell no noise; give it "
+            f"(--sigma): {BY_DIFFERENCE}."
+        )
     if not found:
         raise ValueError(
             "The noise could not be measured in the corners of the images; give it (--sigma), or "
@@ -116,7 +121,8 @@ def noise_of_decays(images: np.ndarray, te_ms: np.ndarray, coils: float = 1) -> 
     if free < 3:
         raise ValueError(
             f"The air around the limb is masked and {len(te_ms)} echoes do not tell the noise by "
-            "their decay, which six do; give it (--sigma), or a repeated image (--repeat)."
+            "their decay, which six do; give it (--sigma), or a repeated image (--repeat): "
+            f"{BY_DIFFERENCE}."
         )
     decays = np.exp(-np.asarray(te_ms)[:, None] / np.geomspace(*_STRONG_T2STAR_MS, 60))
     rest = np.linalg.svd(decays)[0][:, _DECAYS:]
@@ -150,17 +156,18 @@ def _sigma_of(corner: np.ndarray, coils: int) -> float:
     Raises:
         ValueError: it is no noise of so many receivers; of how many, if that can be told.
     """
-    if coils == 1:
-        return sigma_from_background(corner)
     held = corner[np.isfinite(corner)]
     if held.size < _LEAST_PAIRS or np.mean(held <= 0) > 0.05:
         raise ValueError("It holds fewer than 100 values, or the scanner has masked it.")
     ratio = float(held.mean() / held.std()) if held.std() > 0 else np.inf
     expected = _mean_over_sd(coils)
-    if not abs(ratio / expected - 1) < 0.1:
+    low, high = (0.9 * expected, 1.1 * expected) if coils > 1 else _ONE_RECEIVER
+    if not low < ratio < high:
+        among = f"{coils} receivers" if coils > 1 else "one receiver"
         raise ValueError(
-            f"The background's mean over SD is {ratio:.2f}, where noise of {coils} receivers gives "
-            f"{expected:.2f}; about {max((ratio**2 + 1) / 4, 1):.0f} would give it."
+            f"The background's mean over SD is {ratio:.2f}, where noise of {among} gives "
+            f"{expected:.2f}; about {max((ratio**2 + 1) / 4, 1):.0f} would give it, or it holds "
+            "signal."
         )
     return float(np.sqrt(np.mean(held**2) / (2 * coils)))
 

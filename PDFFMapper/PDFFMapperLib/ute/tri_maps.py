@@ -11,7 +11,13 @@ from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.ute.bone_maps import bone_of, doubt_of, facts_of, maps_of, tell_region
-from PDFFMapperLib.ute.echoes import UteImages, check_three_components, phased_series, without_floor
+from PDFFMapperLib.ute.echoes import (
+    UteImages,
+    bone_echo,
+    check_three_components,
+    phased_series,
+    without_floor,
+)
 from PDFFMapperLib.ute.region_signal import information_of
 from PDFFMapperLib.ute.regions import high_field_note
 from PDFFMapperLib.ute.tri_component import TriComponent, three_components
@@ -28,7 +34,7 @@ def of_three(
     """
     data = phased_series(images, settings)
     check_three_components(data.te_ms, data.field_t, data.phased is not None)
-    inside, notes = bone_of(data, settings)
+    inside, notes = bone_of(data, settings, bone_echo(data.te_ms))
     doubt = doubt_of(data, inside, without_floor(data, (0,))[0])
     known = settings.t2star_pore, settings.t2star_fat
     try:
