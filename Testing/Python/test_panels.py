@@ -1107,6 +1107,23 @@ def test_a_spectrum_that_cannot_be_read_is_said_and_changes_nothing(panel, sampl
     assert asked
 
 
+def test_a_fit_that_breaks_off_leaves_no_word_of_fitting(panel, sample, press_files, monkeypatch):
+    applied(panel)
+    ui, tried = panel.ui, []
+
+    def fit(*_):
+        tried.append(ui.filesHintLabel.text)
+        raise MemoryError("no memory")
+
+    monkeypatch.setattr("MarrowAssessLib.sources.spectra.fit_site_spectra", fit)
+    ui.spectraLineEdit.text = f"L3={press_files[0]}"
+    for _ in range(2):  # may succeed the second time: it is tried again
+        with pytest.raises(MemoryError):
+            panel.files.onSpectra()
+        assert ui.filesHintLabel.text == "" and panel._parameterNode.spectra == ""
+    assert tried == ["Fitting; Cancel stands in for Apply."] * 2 and not panel.frame.running
+
+
 @pytest.fixture(scope="module")
 def tibia():
     return Tibia(snr=40.0, radius=14.0, thickness=5.0, size=48)

@@ -110,13 +110,15 @@ class FilesRow:
         ):
             return
         fit = resolve_name(one.fit)
-        one.refused = text
+        one.refused, problem = text, None
         self._hint(_("Fitting; Cancel stands in for Apply.") if text else "")
-        with frame.working(one.fails, True):
-            problem = _problem(lambda: fit(listed(text), frame.progress))
-        self._hint(str(problem or ""))
-        if not isinstance(problem, ValueError):  # canceled, or files that may be there next time
-            one.refused = None
+        try:
+            with frame.working(one.fails, True):
+                problem = _problem(lambda: fit(listed(text), frame.progress))
+        finally:
+            self._hint(str(problem or ""))
+            if not isinstance(problem, ValueError):  # canceled, failed, or files that may be there
+                one.refused = None  # next time
         if not problem:
             setattr(frame.parameters, one.choice, text)
 
