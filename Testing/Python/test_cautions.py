@@ -574,6 +574,23 @@ def test_results_without_slicer_core_say_what_is_missing(tmp_path, monkeypatch):
     assert assessment.notes[-1].startswith("No 3D overlay and no scene: The Slicer scene needs")
 
 
+def test_results_without_graphics_say_what_is_missing(tmp_path, monkeypatch):
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    from MarrowAssessLib.findings.assessment import assess
+    from MarrowAssessLib.scene import headless
+    from MarrowAssessLib.scene.outputs import write_outputs
+
+    monkeypatch.setattr(headless, "_render_window_class", lambda: "")
+    dark = block("marrow", Role.MARROW, "L3", 0)
+    assessment = assess(study([dark, block("psoas", Role.MUSCLE, "psoas", 20)], T1=100.0))
+    told = []
+    written = write_outputs(assessment, tmp_path / "out", True, told.append)
+    assert "scene.mrb" in [path.name for path in written]
+    assert not [path for path in written if path.suffix == ".png"]
+    assert assessment.notes[-1].startswith("Pictures cannot be rendered on this machine because it")
+    assert assessment.notes[-1] in told
+
+
 def test_a_session_without_work_says_so(tmp_path):
     pytest.importorskip("slicer", reason="slicer-core is not installed")
     from MarrowAssessLib.scene import headless

@@ -21,7 +21,7 @@ from MarrowAssessLib.fracture.endplates import at_edges
 from MarrowAssessLib.fracture.grade import assess_heights, grade_of
 from MarrowAssessLib.fracture.heights import measure_body
 from MarrowAssessLib.fracture.outlines import surfaces_of_masks
-from MarrowAssessLib.placement.vertebra import Box, Surface, surface_of_mask, tilted_axes
+from MarrowAssessLib.placement.vertebra import RAYS, Box, Surface, surface_of_mask, tilted_axes
 from PDFFMapperLib.images.volume import Volume
 from scipy import ndimage
 
@@ -336,7 +336,11 @@ def test_an_outline_without_endplates_is_refused(healthy):
     box = surfaces["L2"].box
     radii = np.where(np.arange(len(surfaces["L2"].radii)) % 2, 0.1, 1.0)
     spiky = Surface(Box(box.center, box.axes, box.half), radii, np.ones(len(radii)))
-    assert "not that of a vertebral body" in assess_heights({"L2": spiky}, volume).refused["L2"]
+    assert "it has no two endplates" in assess_heights({"L2": spiky}, volume).refused["L2"]
+    _, front, head = RAYS.directions.T
+    horns = np.where((np.abs(front) > 0.35) & (head > -0.2), 1.0, 0.1)  # a U: its middle is open
+    open_above = Surface(Box(box.center, box.axes, box.half), horns, np.ones(len(radii)))
+    assert "its middle lies outside" in assess_heights({"L2": open_above}, volume).refused["L2"]
 
 
 def test_unsure_bodies_serve_nobody(healthy):
@@ -551,6 +555,16 @@ def study(healthy, heights=None, edema="", margin=0):
         for level, mask in masks.items()
     ]
     return Study({Contrast.T1: t1, Contrast.FS_T2: stir}, regions, 60, "F")
+
+
+def test_bodies_without_neighbors_are_named_in_what_was_left_out(healthy):
+    from MarrowAssessLib.findings.assessment import assess
+    from MarrowAssessLib.measures.book import Settings
+
+    two = study(healthy)
+    two.regions = [one for one in two.regions if one.site in ("L2", "L3")]
+    left_out = [one.reason for one in assess(two, Settings(fractures=True)).skipped]
+    assert "L2 heights 25/24/26 mm, no height loss: too few unaffected bodies" in left_out
 
 
 def test_rows_of_a_report(healthy):

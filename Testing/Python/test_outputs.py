@@ -117,6 +117,10 @@ def test_a_volume_is_read_back_before_it_gets_its_name(tmp_path, oblique_volume,
         with pytest.raises(OSError) as caught:
             write_volume(oblique_volume, tmp_path / name)
         assert "could not be written whole" in caught.value.strerror
+    monkeypatch.setattr(sitk, "WriteImage", lambda image, name, **_: whole(image * 0, name))
+    with pytest.raises(OSError) as caught:
+        write_volume(oblique_volume, tmp_path / "a.nii")
+    assert "could not be written whole" in caught.value.strerror
     assert not list(tmp_path.iterdir())
     monkeypatch.undo()
     write_volume(oblique_volume, tmp_path / "a.nii")

@@ -15,12 +15,14 @@ from MarrowAssessLib.measures.book import Book, Settings
 from MarrowAssessLib.references import own_controls
 from MarrowAssessLib.references.control_cohort import safe_name
 from MarrowAssessLib.report.sources_plot import sources_svg
+from MarrowAssessLib.sources.labels import parse_label_rule
 from MarrowAssessLib.sources.segmentations import regions_from_segmentation
 from MarrowAssessLib.sources.study_files import read_study
 from MarrowAssessLib.study.regions import Region
 from PDFFMapperLib.commands.diffusion_files import read_diffusion
 from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.dicom.frames import flattened_frames, frames_of_file, read_facts
+from PDFFMapperLib.dicom.inventory import inventory
 from PDFFMapperLib.dicom.segmentation import read_segmentation
 from PDFFMapperLib.dicom.selection import diffusion_volumes
 from PDFFMapperLib.diffusion import ivim, noise, voxelwise
@@ -647,6 +649,33 @@ def test_segmentations_refuse_what_names_no_segment(tmp_path):
 def test_a_study_of_nothing_is_none():
     with pytest.raises(ValueError, match="No volume was given; name at least one, such as T1="):
         read_study({})
+
+
+def test_regions_of_one_study_lie_on_one_grid(tmp_path):
+    write_volume(image(100.0), tmp_path / "t1.nii.gz")
+    apart = image(1)
+    apart.ijk_to_ras[0, 3] = 9.0
+    write_volume(apart.with_array(apart.array.astype(np.uint8)), tmp_path / "labels.nii.gz")
+    named = sitk.GetImageFromArray(np.ones(SHAPE, np.uint8))
+    named.SetSpacing((1, 1, 2))
+    for key, value in (("Name", "L3 marrow"), ("LabelValue", "1"), ("Layer", "0")):
+        named.SetMetaData(f"Segment0_{key}", value)
+    sitk.WriteImage(named, tmp_path / "drawn.seg.nrrd")
+    labels = {"labels": tmp_path / "labels.nii.gz", "rules": [parse_label_rule("1=marrow:L3")]}
+    for more in (
+        {"segmentation": tmp_path / "drawn.seg.nrrd"},
+        {"segment_with": "totalspineseg"},
+        {"column": "auto"},
+    ):
+        with pytest.raises(ValueError, match=r"is on another voxel grid than labels.*--resample"):
+            read_study({Contrast.T1: tmp_path / "t1.nii.gz"}, **labels, **more)
+
+
+def test_b_values_beside_an_image_that_do_not_fit_it_are_told_in_its_line(tmp_path):
+    write_volume(image(1.0), tmp_path / "dwi.nii.gz")
+    (tmp_path / "dwi.bval").write_text("0 100 800")
+    (found,) = inventory(tmp_path).series
+    assert "dwi.bval: 3 b-values are in it for 1 images of dwi.nii.gz" in " ".join(found.notes)
 
 
 def test_folders_refuse_two_diffusion_series_and_a_broken_one(tmp_path):

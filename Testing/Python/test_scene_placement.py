@@ -536,6 +536,12 @@ def test_a_painted_body_gives_its_roi_and_discs(column):
     said = "L2-L3 disc beside it: The disc is "
     assert any(one.startswith(said) for one in placed.region.cautions), placed.region.cautions
     take_back(target, placed.change)
+    half[body] = heights > heights.max() - 2  # a sliver has no middle
+    paint(target, image, "L3 marrow", half)
+    painted = masks(target, image)
+    with pytest.raises(ValueError, match="Nothing was found there"):
+        correct_painted(drawn, "L3 marrow")
+    assert not changed(painted, masks(target, image))
     with pytest.raises(ValueError, match="no segment 'T1 marrow'"):
         correct_painted(drawn, "T1 marrow")
     with pytest.raises(ValueError, match="no level of this column"):

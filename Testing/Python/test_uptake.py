@@ -1,10 +1,13 @@
 """PET in regions of any grid: known uptake, ratios, scores, and what is said beside them."""
 
+import json
+
 import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.follow_up.changes import follow_up
 from MarrowAssessLib.measures.book import Book, Settings
@@ -16,6 +19,7 @@ from MarrowAssessLib.report.modalities import matrix
 from MarrowAssessLib.study.coverage import coverage
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
+from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
 
 BALLS = {  # name: role, site, center (RAS, mm), uptake
@@ -640,6 +644,21 @@ def test_registration_moves_the_grid_of_the_pet_and_says_so():
     np.testing.assert_allclose(where, corners @ expected[:3, :3].T + expected[:3, 3], atol=2)
     (found,) = [m for m in measure(one).measurements if m.quantity == "marrow_suv"]
     assert found.value == pytest.approx(3.0, rel=0.03)
+
+
+def test_the_command_records_how_far_the_pet_was_moved(tmp_path, capsys, monkeypatch):
+    told = "The PET was moved 8.0 mm right."  # registration itself is tested above
+    monkeypatch.setattr("MarrowAssessLib.study.registration.register_pet", lambda study: told)
+    image, ct = body_on_ct()
+    marrow = ct.with_array((ct.array > 0).astype(np.uint8))
+    for name, one in (("suv", image), ("ct", ct), ("labels", marrow)):
+        write_volume(one, tmp_path / f"{name}.nii.gz")
+    images = ["--volume", f"SUV={tmp_path}/suv.nii.gz", "--volume", f"CT={tmp_path}/ct.nii.gz"]
+    drawn = ["--labels", f"{tmp_path}/labels.nii.gz", "--label", "1=marrow:L1"]
+    more = ["--register-pet", "--no-scene", "--out", f"{tmp_path}/out"]
+    assert main(["assess", *images, *drawn, *more]) == 0
+    record = json.loads((tmp_path / "out" / "assessment.json").read_text())
+    assert told in record["notes"] and told in capsys.readouterr().out
 
 
 def test_what_cannot_be_registered_is_refused(monkeypatch):

@@ -498,6 +498,8 @@ def test_three_components_of_a_region_and_their_map():
     noisy = ute_series(weak, SimpleNamespace(echo_times_s=None, sigma=4.0))
     with pytest.raises(ValueError, match="leave its three components open"):
         tri_component(noisy, lone)
+    with pytest.raises(ValueError, match=r"^The mapped bone: .* leave its three components open"):
+        recipe.make(weak, mask=mask.with_array(lone.astype(np.uint8)), sigma=4.0)
     with pytest.raises(ValueError, match="water and fat need seven echo times; 6 were given"):
         recipe.make(images[:6])
     for one in images:

@@ -9,8 +9,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.commands.demo import _write_ute
 from MarrowAssessLib.commands.main import main
+from MarrowAssessLib.measures.book import Book, Settings
+from MarrowAssessLib.measures.ute import bone_value
 from MarrowAssessLib.sample.tibia import SITE, SPACING_MM, TE_MS, Tibia
 from MarrowAssessLib.sources.ute import _state
 from PDFFMapperLib.images.files import write_volume
@@ -324,6 +327,16 @@ def test_images_without_a_ring_are_refused(volumes):
     silent = [one.with_array(one.array / 100) for one in volumes]
     with pytest.raises(ValueError, match="No closed ring of cortex was found"):
         UTE.recipe("cortex").make(silent, sigma=5.0)
+    place = np.arange(64) - 31.5
+    away = np.hypot(*np.meshgrid(place, place))
+    for inner in (1.5, 4.0):  # a hole that is no marrow cavity; one in muscle, around which is air
+        ring = (away > inner) & (away < inner + 3)
+        dark = [
+            one.with_array(np.where(ring, one.array / (n + 1) ** 2, volumes[0].array))
+            for n, one in enumerate(volumes)
+        ]
+        with pytest.raises(ValueError, match="No closed ring of cortex was found"):
+            UTE.recipe("cortex").make(dark, sigma=5.0)
 
 
 def test_slices_that_tell_no_ring_are_left_out_and_it_is_said(volumes):
@@ -426,6 +439,10 @@ def test_cortex_without_a_voxel_of_its_own_has_its_waters_and_ratios():
     assert nothing.refused["SR of the fitted ring"].startswith("the level of cortex in the image")
     reason = nothing.refused["bound_fraction of the fitted ring"]
     assert reason.startswith("Two T2* components need five echo times; 3 were given")
+    (left_out,) = bone_value(
+        Book({}, {}, [], [], Settings(), bones={SITE: found}), QUANTITIES["ute_pi"]
+    )
+    assert left_out.reason == f"{SITE}: {NO_VOXEL}"
 
 
 def test_a_voxel_without_a_value_costs_no_ring_and_no_ratio(volumes):

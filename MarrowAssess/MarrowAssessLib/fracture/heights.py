@@ -140,9 +140,10 @@ def cut_by_image(heights: BodyHeights, grid: Volume) -> bool:
 def _middle(surface: Outline, center: np.ndarray, axes: np.ndarray) -> tuple[np.ndarray, float]:
     """The point halfway between front and back wall, and their distance, at half height."""
     starts = center + (surface.box.half[0] * ACROSS[CENTRAL])[:, None] * axes[0]
-    front, back = (float(np.nanmedian(_reach(surface, starts, side * axes[1]))) for side in (1, -1))
-    if not np.isfinite(front + back):
+    reaches = [_reach(surface, starts, side * axes[1]) for side in (1, -1)]
+    if np.isnan(reaches).all():
         raise ValueError("The outline is not that of a vertebral body: its middle lies outside it.")
+    front, back = (float(np.nanmedian(one)) for one in reaches)
     return center + (front - back) / 2 * axes[1], front + back
 
 

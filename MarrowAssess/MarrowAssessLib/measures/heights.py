@@ -68,7 +68,7 @@ def body_shape(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
         value = _VALUES[quantity.key](body)
         if value is None or not np.isfinite(value):
             if leads:
-                found.append(Skipped(quantity.key, f"{level}: {body.text}"))
+                found.append(Skipped(quantity.key, body.text))
             continue
         one = Measurement(quantity.key, level, float(value), (regions[level].name,))
         one.how = "outline found" if regions[level].outline else "outline as drawn"
