@@ -173,7 +173,8 @@ def _edges(image: np.ndarray, factor: int) -> np.ndarray:
     rows, columns = rows // factor, columns // factor
     whole = image[:, : rows * factor, : columns * factor]
     whole = whole.reshape(slices, rows, factor, columns, factor).mean(axis=(2, 4))
-    return np.hypot(*np.gradient(gaussian_filter(whole, (0, 1, 1)), axis=(1, 2)))
+    each = (np.hypot(*np.gradient(gaussian_filter(one, 1))) for one in whole)  # spares memory
+    return np.stack(list(each))
 
 
 def _basis(places: np.ndarray, middle: np.ndarray, spacing: np.ndarray) -> np.ndarray:
@@ -217,10 +218,11 @@ class _Fit:
         self.places[1:] += rng.uniform(-0.5, 0.5, self.places[1:].shape)
         last = np.array(first.shape)[1:, None] - 1
         self.places[1:] = np.clip(self.places[1:], 0, last)
-        slopes = [np.zeros_like(first), *np.gradient(first, axis=(1, 2))]
-        if len(first) > 1:
-            slopes[0] = np.gradient(first, axis=0)
-        self.slopes = np.array([map_coordinates(one, self.places, order=1) for one in slopes])
+        self.slopes = np.zeros(self.places.shape)
+        for axis in range(3):
+            if first.shape[axis] > 1:
+                slope = np.gradient(first, axis=axis)
+                self.slopes[axis] = map_coordinates(slope, self.places, order=1)
         self.strength = map_coordinates(first, self.places, order=1)
         self.basis = _basis(self.places, np.array([middle, *last[:, 0] / 2]), spacing)
         self.reach = np.sqrt(np.mean(self.basis[self.open] ** 2 * 3, axis=(1, 2)))
