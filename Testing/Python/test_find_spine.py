@@ -163,6 +163,7 @@ def test_discs_and_fluid_lie_where_they_are(plain):
     fluid = column.csf.roi.full_mask(discs.shape)
     assert (digital.tissue[fluid] == T.CSF).mean() > 0.99
     assert fluid.sum() * digital.volume.voxel_volume_mm3 > 250
+    assert column.csf.body.full_mask(discs.shape)[fluid].all()
 
 
 def test_dark_fluid_stays_dark_in_a_longer_slab(plain, plain_spine, monkeypatch):
@@ -191,22 +192,53 @@ def test_where_the_core_is_cord_bright_fluid_lies_round_it(plain, plain_spine):
     assert found.any() and cord[found].mean() < 0.1
 
 
-def test_fat_brighter_than_fluid_on_t2_is_told_by_t1(plain, plain_spine):
-    """Behind the sac, as beside L4 and L5; where TR and TE are short it is the brightest."""
-    digital, column = plain
-    body = column.bodies["L3"].surface
-    canal_of = csf_of(digital.volume, plain_spine, body, "L3").body
+def with_fat_behind_the_sac(digital, spine, body, behind):
+    """T1 and T2 of fluid (600 on T2) with that behind it, and where it lies."""
+    canal_of = csf_of(digital.volume, spine, body, "L3").body
     inside = canal_of.full_mask(digital.owner.shape)
     to_front = digital.volume.to_ras(np.argwhere(inside)[:, ::-1]) @ body.box.axes[1]
     fat = inside.copy()
     fat[inside] = to_front < np.quantile(to_front, 0.35)
     shown_t2 = np.where(inside, 600.0, 250.0)
-    shown_t2[fat] = 850.0
+    shown_t2[fat] = behind
     shown_t1 = np.array(digital.volume.array)
     shown_t1[inside], shown_t1[fat] = 100.0, 450.0
     t1, t2 = (digital.volume.with_array(a.astype(np.float32)) for a in (shown_t1, shown_t2))
-    found = csf_of(t1, plain_spine, body, "L3", t2).roi.full_mask(inside.shape)
+    return t1, t2, fat
+
+
+def test_fat_brighter_than_fluid_on_t2_is_told_by_t1(plain, plain_spine):
+    """Behind the sac, as beside L4 and L5; where TR and TE are short it is the brightest."""
+    digital, column = plain
+    body = column.bodies["L3"].surface
+    t1, t2, fat = with_fat_behind_the_sac(digital, plain_spine, body, 850.0)
+    found = csf_of(t1, plain_spine, body, "L3", t2).roi.full_mask(fat.shape)
     assert found.any() and fat[found].mean() < 0.05
+
+
+@pytest.mark.parametrize("behind", [750.0, 850.0, 1500.0])
+@pytest.mark.parametrize("told", [True, False])
+def test_fat_brighter_than_fluid_is_told_on_t2_alone_by_the_sac_s_front(
+    plain, plain_spine, behind, told
+):
+    """Whether T2 is known to show fluid bright or not; 1.25 times fluid and more was CSF."""
+    digital, column = plain
+    body = column.bodies["L3"].surface
+    _, t2, fat = with_fat_behind_the_sac(digital, plain_spine, body, behind)
+    placed = csf_of(t2, plain_spine, body, "L3", t2 if told else None)
+    found = placed.roi.full_mask(fat.shape)
+    assert found.sum() * t2.voxel_volume_mm3 > 250 and not placed.unsure
+    assert fat[found].mean() < 0.12 and np.median(t2.array[found]) == 600
+
+
+def test_bright_behind_the_cord_is_fluid_or_fat_and_t2_alone_does_not_tell(plain, plain_spine):
+    digital, column = plain
+    body = column.bodies["L3"].surface
+    t1, t2, fat = with_fat_behind_the_sac(digital, plain_spine, body, 850.0)
+    even = t2.with_array(np.where(fat, np.float32(600), t2.array))
+    for main, fluid, doubted in ((t2, None, True), (t1, t2, False), (even, None, False)):
+        placed = csf_of(main, plain_spine, body, "T9", fluid)
+        assert placed.roi.voxels and (canal.FAT_OR_FLUID in placed.unsure) == doubted
 
 
 def test_dark_fluid_beside_the_cord_is_doubted_and_beside_its_end_is_not(plain, plain_spine):
