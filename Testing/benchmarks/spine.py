@@ -6,8 +6,8 @@ Cases are found in ../shared or where MARROWASSESS_SHARED points. None gave trai
 on them were the border's fit near the network's outline (found_outline.CHANCE, PRIOR_ON: nine
 settings, the whole table; how the outline is moved, and how smooth S1's own shape is: half of the
 patients, then the others), when an outline is doubted (spine_column.AGREE), S1's shape
-(sacrum.TAPER, KINK_DEG), where fluid lies in the sac (canal.FRONT, BESIDE), how sure a disc must be
-(disc.SEEN).
+(sacrum.SIZE, TAPER, KINK_DEG), where fluid lies in the sac (canal.FRONT, BESIDE), how sure a disc
+must be (disc.SEEN).
 """
 
 from __future__ import annotations

@@ -37,6 +37,8 @@ LEAST_EXTENT_MM = 60.0  # from head to foot, and
 LEAST_DEPTH_MM = 40.0  # from back to front: less shows no column
 THRESHOLDS = (0.3, 0.5, 0.7, 0.85)
 LEAST_CORE_MM3 = 250.0
+AS_HIGH_AS_TWO = 1.7  # times the usual height of a core: two bodies may have grown together
+CUT_TURNS_DEG, CUT_WITHIN = np.arange(-40.0, 41.0, 10.0), 0.2  # of its height from the middle
 REACH_MM = 7.0  # from a core to its body's surface
 CLOSE_CALL = 0.6  # a chain of another number of bodies that is worse by less is told
 TURN_DEG, TURN_BACK_DEG = 8.0, 25.0  # from step to step at no cost; the sacrum bends back
@@ -398,13 +400,11 @@ def _pieces(chances, frame) -> list[Piece]:
             if sizes[n] * voxel < LEAST_CORE_MM3:
                 continue
             found.append((threshold, np.argwhere(labels[box] == n) + [s.start for s in box]))
+    found += _halves(_leaves(found, core.shape), core, frame)
     # The smallest pieces (leaves) say what a larger one consists of.
     leaf_of = np.zeros(core.shape, np.int32)
-    leaves = 0
-    for _, voxels in reversed(found):
-        if not leaf_of[tuple(voxels.T)].any():
-            leaves += 1
-            leaf_of[tuple(voxels.T)] = leaves
+    for leaf, voxels in enumerate(_leaves(found, core.shape), 1):
+        leaf_of[tuple(voxels.T)] = leaf
     pieces: dict[frozenset[int], Piece] = {}
     for _, voxels in found:  # from the lowest threshold: the whole piece is kept
         parts = frozenset(np.unique(leaf_of[tuple(voxels.T)]).tolist()) - {0}
@@ -420,6 +420,42 @@ def _pieces(chances, frame) -> list[Piece]:
                 continue
             pieces[union] = _piece(union, np.concatenate([one.voxels, two.voxels]), frame, body)
     return list(pieces.values())
+
+
+def _leaves(found, shape) -> list[np.ndarray]:
+    """Voxels of the pieces that hold no smaller one."""
+    taken = np.zeros(shape, bool)
+    leaves = []
+    for _, voxels in reversed(found):
+        if not taken[tuple(voxels.T)].any():
+            taken[tuple(voxels.T)] = True
+            leaves.append(voxels)
+    return leaves
+
+
+def _halves(leaves, core, frame) -> list[tuple[float, np.ndarray]]:
+    """Two halves of each core as high as two: bodies whose disc between is destroyed.
+
+    Each is cut by the plane near its middle on which there is least core.
+    """
+    _, front, head = image_axes(frame)
+    points = [frame.to_ras(voxels[:, ::-1]) for voxels in leaves]
+    heights = [np.ptp(np.percentile(one @ head, SIZE_PERCENT)) for one in points]
+    halves = []
+    for voxels, there, height in zip(leaves, points, heights, strict=True):
+        if height < AS_HIGH_AS_TWO * np.median(heights):
+            continue
+        local, chance = there - there.mean(axis=0), core[tuple(voxels.T)]
+        least, above = np.inf, None
+        for turn in np.deg2rad(CUT_TURNS_DEG):
+            along = local @ (np.cos(turn) * head + np.sin(turn) * front)
+            for at in np.arange(-1, 1.01, 0.125) * CUT_WITHIN * height:
+                near = np.abs(along - at) < frame.spacing[0]
+                on_it = chance[near].mean() if near.any() else 0.0
+                if on_it < least:
+                    least, above = on_it, along > at
+        halves += [(1.0, voxels[above]), (1.0, voxels[~above])]
+    return halves
 
 
 def _piece(parts, voxels, frame, body) -> Piece:
