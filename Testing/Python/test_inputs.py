@@ -18,9 +18,10 @@ from MarrowAssessLib.sources.volume_source import guess_study
 from MarrowAssessLib.study.study import Study
 from PDFFMapperLib.commands.diffusion_files import read_diffusion
 from PDFFMapperLib.commands.echo_files import read_echoes
-from PDFFMapperLib.dicom.folder import read_dicom_folder
+from PDFFMapperLib.dicom.acquisitions import echo_volumes
+from PDFFMapperLib.dicom.folder import named_series, read_dicom_folder
 from PDFFMapperLib.dicom.inventory import inventory, lines
-from PDFFMapperLib.dicom.selection import echo_volumes, named_series, read_source
+from PDFFMapperLib.dicom.selection import read_source
 from PDFFMapperLib.diffusion.scheme import diffusion_scheme, trace_weighted
 from PDFFMapperLib.images.files import (
     read_image,

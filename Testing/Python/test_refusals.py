@@ -20,11 +20,11 @@ from MarrowAssessLib.sources.segmentations import regions_from_segmentation
 from MarrowAssessLib.sources.study_files import read_study
 from MarrowAssessLib.study.regions import Region
 from PDFFMapperLib.commands.diffusion_files import read_diffusion
+from PDFFMapperLib.dicom.acquisitions import diffusion_volumes
 from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.dicom.frames import flattened_frames, frames_of_file, read_facts
 from PDFFMapperLib.dicom.inventory import inventory
 from PDFFMapperLib.dicom.segmentation import read_segmentation
-from PDFFMapperLib.dicom.selection import diffusion_volumes
 from PDFFMapperLib.diffusion import ivim, noise, voxelwise
 from PDFFMapperLib.diffusion.adc import fit_adc
 from PDFFMapperLib.diffusion.ivim_bayes import fit_ivim_hierarchical

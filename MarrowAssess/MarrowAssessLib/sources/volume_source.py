@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PDFFMapperLib.dicom import selection
-from PDFFMapperLib.dicom.folder import read_dicom_folder
+from PDFFMapperLib.dicom.folder import listing, read_dicom_folder, selector
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.images.patient import PatientFacts, shown_age
 from PDFFMapperLib.images.sidecar import with_stated_facts
@@ -67,23 +67,23 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
         for volume in series.contents:
             role = _role(volume.attributes)
             if role and role not in named and not series.problem:
-                name = selection.selector(found, series, volume)
+                name = selector(found, series, volume)
                 by_contrast.setdefault(role, []).append(f"{folder}#{name}")
     broken = [series.problem for series in found if series.problem]
     if not by_contrast and not named and broken:
         raise ValueError(f"{folder}: {' '.join(broken)}")
     if not by_contrast and not named:
-        first = selection.selector(found, found[0])
+        first = selector(found, found[0])
         raise ValueError(
             f"{folder}: no volume's role is certain; name them, such as "
             f"--volume T1={folder}#{first}. "
-            f"Series here: {selection.listing(found)}."
+            f"Series here: {listing(found)}."
         )
     for contrast, sources in by_contrast.items():
         if len(sources) > 1:
             raise ValueError(
                 f"{folder}: {len(sources)} volumes look like {contrast.value}; choose one with "
-                f"--volume {contrast.value}={sources[0]}. Series here: {selection.listing(found)}."
+                f"--volume {contrast.value}={sources[0]}. Series here: {listing(found)}."
             )
     ages = [s.patient.age_years for s in found if s.patient.age_years is not None]
     sexes = {s.patient.sex for s in found if s.patient.sex}

@@ -8,11 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.dicom.selection import (
-    diffusion_volumes,
-    is_dicom_source,
-    series_of_sources,
-)
+from PDFFMapperLib.dicom.acquisitions import diffusion_volumes
+from PDFFMapperLib.dicom.selection import is_dicom_source, series_of_sources
 from PDFFMapperLib.diffusion.scheme import read_bval
 from PDFFMapperLib.diffusion.stated import (
     read_bvec,

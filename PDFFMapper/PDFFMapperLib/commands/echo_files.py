@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.dicom.selection import echo_volumes, is_dicom_source, series_of_sources
+from PDFFMapperLib.dicom.acquisitions import echo_volumes
+from PDFFMapperLib.dicom.selection import is_dicom_source, series_of_sources
 from PDFFMapperLib.images.bids import bids_images, bids_name, bids_root, inherited_facts
 from PDFFMapperLib.images.files import read_series
 from PDFFMapperLib.images.json_file import read_json

@@ -379,3 +379,84 @@ def _first_frame(found: _Found) -> Dataset:
 def _series_number(series: DicomSeries) -> float:
     number = series.contents[0].attributes.get("SeriesNumber") if series.contents else None
     return float(number) if isinstance(number, (int, float)) else math.inf
+
+
+def named_series(found: DicomFolder, chosen: str) -> list[DicomSeries]:
+    """The series that a number, a key, a description or a part of one names; all for "".
+
+    Several are parted by commas.
+    """
+    if not chosen:
+        return list(found)
+    words = [word.strip().lower() for word in chosen.split(",") if word.strip()]
+    meant = [_series_of(found, word) for word in words]
+    if all(meant):
+        return [one for one in found if any(one is other for some in meant for other in some)]
+    return _series_of(found, chosen.strip().lower())  # a comma may be a part of the description
+
+
+def chosen_series(found: DicomFolder, chosen: str, where: str) -> list[DicomSeries]:
+    """The series that are named (see `named_series`).
+
+    Raises:
+        ValueError: none is; those that are `where` are listed.
+    """
+    named = named_series(found, chosen)
+    if not named:
+        raise ValueError(f"{where}: no series is named '{chosen}'. Series here: {listing(found)}.")
+    return named
+
+
+def listing(found: Sequence[DicomSeries]) -> str:
+    """The series of a folder in one line, each by what names it."""
+    return "; ".join(
+        f"#{selector(found, one)} {one.description or 'no description'} "
+        + (f"({len(one.contents)} volumes)" if not one.problem else "(cannot be read)")
+        for one in found
+    )
+
+
+def selector(
+    found: Sequence[DicomSeries], series: DicomSeries, volume: DicomVolume | None = None
+) -> str:
+    """What names a series in its folder, or one of its volumes.
+
+    That is the series' number where it has it alone, else its key.
+    """
+    number = _number(series)
+    alone = number and sum(_number(one) == number for one in found) == 1
+    name = number if alone else series.key
+    if volume is None or len(series.contents) == 1:
+        return name
+    return f"{name}:{1 + next(n for n, one in enumerate(series.contents) if one is volume)}"
+
+
+def refuse_beside_unreadable(found: DicomFolder, volumes: Sequence[DicomVolume]) -> None:
+    """Refuse volumes whose folder holds DICOM files that cannot be read and may be their slices.
+
+    Raises:
+        ValueError: so it is.
+    """
+    folders = set().union(*(volume.folders for volume in volumes))
+    if beside := [file.name for file in found.unreadable if file.parent in folders]:
+        shown = ", ".join(beside[:3]) + (" ..." if len(beside) > 3 else "")
+        raise ValueError(
+            f"{len(beside)} DICOM file(s) beside these images cannot be read and may be slices of "
+            f"them: {shown}; copy them again, or move them away to go on without them."
+        )
+
+
+def _series_of(found: DicomFolder, word: str) -> list[DicomSeries]:
+    """The series that a word means most surely: key or number, whole description, a part of it."""
+    for means in (
+        lambda one: word in (one.key, _number(one)),
+        lambda one: word == one.description.lower(),
+        lambda one: word in one.description.lower(),
+    ):
+        if some := [one for one in found if means(one)]:
+            return some
+    return []
+
+
+def _number(series: DicomSeries) -> str:
+    return str(series.facts.get("SeriesNumber", ""))

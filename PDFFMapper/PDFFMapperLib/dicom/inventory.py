@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from PDFFMapperLib.dicom.acquisitions import diffusion_volumes, echo_volumes
 from PDFFMapperLib.dicom.folder import (
     DicomFolder,
     DicomSeries,
     objects_left_out,
     read_dicom_files,
+    selector,
 )
-from PDFFMapperLib.dicom.selection import diffusion_volumes, echo_volumes, selector
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.dicom.volume import DicomVolume
 from PDFFMapperLib.diffusion.stated import take_stated_diffusion

@@ -13,11 +13,13 @@ import slicer
 from PDFFMapperLib.dicom.folder import (
     DicomFolder,
     DicomSeries,
+    named_series,
     objects_left_out,
     read_dicom_files,
     read_dicom_folder,
+    refuse_beside_unreadable,
 )
-from PDFFMapperLib.dicom.selection import named_series, refuse_beside_unreadable, split_source
+from PDFFMapperLib.dicom.selection import split_source
 from PDFFMapperLib.dicom.volume import DicomVolume
 from PDFFMapperLib.images.volume import SourceSlices, Volume
 from PDFFMapperLib.maps.progress import Progress, share, tell
