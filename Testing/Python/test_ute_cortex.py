@@ -15,7 +15,7 @@ from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.measures.book import Book, Settings
 from MarrowAssessLib.measures.ute import bone_value
 from MarrowAssessLib.sample.tibia import SITE, SPACING_MM, TE_MS, Tibia
-from MarrowAssessLib.sources.ute import _state
+from MarrowAssessLib.sources.ute import _state, measure_site_ute
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute.bone import BY_EDGES, NO_VOXEL, cortex_values
@@ -28,6 +28,7 @@ from PDFFMapperLib.ute.region_signal import CHI2_95
 from PDFFMapperLib.ute.ring import fit_ring
 from PDFFMapperLib.ute.ring_levels import ratio_of_levels
 from phantoms.long_bones import Femur, PorousTibia
+from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
 GIVEN = {"echo_times_s": None, "sigma": None, "same_gain": True, "point": None, "psf": 0.85}
 SETTINGS = SimpleNamespace(**GIVEN)
@@ -517,3 +518,24 @@ def test_a_bone_joins_the_table_with_what_was_published(volumes, tmp_path, capsy
         assert words in capsys.readouterr().err, wrong
     assert main([*given, bone, "--ute", bone]) == 2
     assert f"{SITE} is there twice; keep one" in capsys.readouterr().err
+
+
+def test_a_bone_may_be_given_by_slicer_s_markups(volumes, tmp_path):
+    """A box in the wall of the cortex, which is thick there."""
+    inside = Tibia().share()
+    row, column = np.unravel_index(
+        int(np.argmax(distance_transform_edt(inside) * (np.arange(64) < 32))), inside.shape
+    )
+    center = volumes[0].to_ras(np.array([column, row, 1.0]))
+    box = {"type": "ROI", "name": "wall", "coordinateSystem": "RAS", "controlPoints": [],
+           "center": list(center), "size": [1.6, 1.6, 9.0]}  # fmt: skip
+    (tmp_path / "wall.mrk.json").write_text(json.dumps({"markups": [box]}))
+    _write_ute(volumes, tmp_path / "ute.nii.gz")
+    bones = measure_site_ute([f"{SITE}={tmp_path / 'ute.nii.gz'},{tmp_path / 'wall.mrk.json'}"])
+    (bone, files) = bones[SITE]
+    assert bone.cortex is None and files[1].endswith("wall.mrk.json")
+    pi = bone.values["PI"]
+    assert pi.lower - 0.3 < Tibia().porosity_index < pi.upper + 0.3
+    solid = np.repeat(binary_fill_holes(inside)[None], 3, axis=0)
+    with pytest.raises(ValueError, match="cortex as drawn encloses no marrow cavity"):
+        find_cortex(ute_series(volumes, SETTINGS), 0.85, drawn=solid)

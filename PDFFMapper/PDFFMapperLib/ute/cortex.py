@@ -41,6 +41,11 @@ NO_RING = (
     "bone's shaft; name a point inside the cavity (--point R,A,S) or give the bone as labels."
 )
 
+NO_DRAWN_RING = (
+    "The cortex as drawn encloses no marrow cavity, or not that of the point: draw it in each "
+    "slice as a ring around the cavity."
+)
+
 
 @dataclass(frozen=True)
 class Cortex:
@@ -122,7 +127,8 @@ def find_cortex(
         lost = _loses_signal(shown, data.noise.sigma, min(beats[1] / beats[0], 1.0))
     else:
         lost = np.moveaxis(drawn, axis, 0)
-    cavity = _cavity(lost, _index(data, point_ras, axis))
+    index = _index(data, point_ras, axis)
+    cavity = _cavity(lost, index, NO_RING if drawn is None else NO_DRAWN_RING)
     rings, dropped = {}, 0
     for k in np.flatnonzero(cavity.any(axis=(1, 2))):
         try:
@@ -254,11 +260,11 @@ def _loses_signal(pair: np.ndarray, sigma: float, beat: float) -> np.ndarray:
     return tissue & (kept < min(_LOST, _MARROW_LOST * beat) * np.median(kept[tissue]))
 
 
-def _cavity(lost: np.ndarray, index: np.ndarray | None) -> np.ndarray:
+def _cavity(lost: np.ndarray, index: np.ndarray | None, none: str) -> np.ndarray:
     """The marrow cavity: the hole of most voxels, or that of a voxel.
 
     Raises:
-        ValueError: there is no hole, or none there.
+        ValueError: there is no hole, or none there; with the words `none`.
     """
     square = np.ones((3, 3), bool)
     holes = np.zeros_like(lost)
@@ -267,12 +273,12 @@ def _cavity(lost: np.ndarray, index: np.ndarray | None) -> np.ndarray:
         holes[k] = ndimage.binary_fill_holes(closed) & ~closed
     labels, count = ndimage.label(holes)
     if not count or (index is not None and not labels[tuple(index)]):
-        raise ValueError(NO_RING)
+        raise ValueError(none)
     sizes = np.bincount(labels.ravel())[1:]
     chosen = labels == (labels[tuple(index)] if index is not None else 1 + int(np.argmax(sizes)))
     chosen &= (chosen.sum(axis=(1, 2)) >= LEAST_CAVITY)[:, None, None]
     if not chosen.any():
-        raise ValueError(NO_RING)
+        raise ValueError(none)
     return _along(chosen, holes)
 
 
