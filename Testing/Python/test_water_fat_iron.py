@@ -147,6 +147,19 @@ def test_speckle_that_decays_is_not_taken_for_the_noise_of_air():
     assert background_noise(echoes) == pytest.approx(1, rel=0.05)
 
 
+def test_tissue_that_scatters_as_air_does_is_not_taken_for_it():
+    """Water and fat of a scanner that set the air to 0: muscle, fat and a few mixed blocks."""
+    rng = np.random.default_rng(1)
+    pair = np.hypot(*rng.normal(0, 0.02, (2, 2, 6, 64, 64)))
+    pair[0, :, :, :40] += 1
+    pair[1, :, :, 40:] += 1
+    mixed = np.hypot(*rng.normal(0, 0.5, (2, 2, 6, 8, 32)))
+    pair[:, :, 24:32, 8:40] = mixed  # 4 of 64 blocks
+    pair[..., :8, :] = pair[..., 56:, :] = 0
+    assert background_noise(pair) == pytest.approx(0.02, rel=0.3)
+    assert signal_mask(pair)[:, 8:56].mean() > 0.99
+
+
 def test_air_of_rounded_values_is_no_signal():
     phantom = spine_phantom((4, 48, 48), snr=2000)
     echoes = np.round(60 * np.abs(phantom.echoes)) * np.exp(1j * np.angle(phantom.echoes))

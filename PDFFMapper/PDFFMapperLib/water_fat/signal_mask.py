@@ -19,6 +19,8 @@ _FALSE_ALARM = 1e-4  # share of the voxels of air that one voxel alone may let p
 _ALIKE = 0.03  # the same where most of the voxels around pass with it
 _RAYLEIGH_VARIATION = 0.523  # SD over mean of the magnitude of noise
 _RAYLEIGH_SD = 0.655  # SD of the magnitude of noise over that of its real part
+_QUIETER = 0.75  # of the noise, under which no block falls
+_MOST_QUIETER = 0.25  # share of the blocks that do so all the same where noise is not even
 _MANY = 200_000  # voxels that tell what is bright
 _DARKEST = 0.005  # of the bright parts; what noise-free images hold under it is not tissue
 
@@ -99,9 +101,10 @@ def background_noise(echoes: np.ndarray) -> float:
     """Noise SD of the real (or imaginary) part; 0 where the images show none.
 
     Blocks of air are those in which the magnitude scatters as noise does, alike in the first and
-    the last echo but without relation between them. Where there are none it is the SD of
-    differences of diagonal neighbors in the calmest quarter of the last echo. Whole numbers hold
-    at least the noise of rounding.
+    the last echo but without relation between them; noise over that of a quarter of all blocks is
+    that of tissue, as in water and fat images whose air was set to 0. Where there is no air it is
+    the SD of differences of diagonal neighbors in the calmest quarter of the last echo. Whole
+    numbers hold at least the noise of rounding.
     """
     echoes = np.asarray(echoes, echoes.dtype.newbyteorder("="))  # compiled code knows no other
     parts = [np.empty(0)] * echoes.shape[1]
@@ -121,7 +124,9 @@ def background_noise(echoes: np.ndarray) -> float:
     air = (np.abs(variation - _RAYLEIGH_VARIATION) < 0.12).all(0) & (relation < 0.5)
     air &= levels.max(0) < 1.25 * levels.min(0)
     if air.sum() >= max(3, 0.005 * len(usable)):
-        return float(np.median(levels[:, air]))
+        noise = float(np.median(levels[:, air]))
+        if (levels.min(0) < _QUIETER * noise).mean() < _MOST_QUIETER:
+            return noise  # else it is that of tissue that happens to scatter as air does
     echo = np.nan_to_num(echoes[-1])
     finest = echo[..., 1:, 1:] - echo[..., :-1, 1:] - echo[..., 1:, :-1] + echo[..., :-1, :-1]
     squares = _blocks(np.abs(finest) ** 2) if finest.size else np.zeros((0, 1))
