@@ -765,7 +765,7 @@ def test_a_canceled_search_goes_on_where_it_was(monkeypatch):
     stack = np.random.default_rng(1).rayleigh(10, (6, 70, 50))
     whole = probabilities(stack, 4.0)
     looked_at, forward = [], spine_network._forward
-    monkeypatch.setattr(progress, "_cores", lambda: 1)  # more may look at all before it is told
+    monkeypatch.setattr(progress, "cores", lambda: 1)  # more may look at all before it is told
     monkeypatch.setattr(spine_network, "_forward", lambda *of: looked_at.append(1) or forward(*of))
     with pytest.raises(InterruptedError):
         probabilities(stack, 4.0, progress=lambda done: done < 0.5)

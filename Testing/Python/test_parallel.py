@@ -15,7 +15,7 @@ from PDFFMapperLib.water_fat import fronts
 
 @pytest.fixture(params=[1, 4])
 def cores(request, monkeypatch):
-    monkeypatch.setattr(progress, "_cores", lambda: request.param)
+    monkeypatch.setattr(progress, "cores", lambda: request.param)
     return request.param
 
 
@@ -82,10 +82,10 @@ def test_a_tile_that_fails_leaves_none_waiting(cores):
     [("100000 100000", 1), ("50000 100000", 1), ("max 100000", None), ("1 0", None), ("", None)],
 )
 def test_the_quota_of_a_container_limits_the_threads(said, most, tmp_path, monkeypatch):
-    cores = progress._cores()
+    cores = progress.cores()
     (tmp_path / "cpu.max").write_text(said + "\n")
     monkeypatch.setattr(progress, "QUOTA", tmp_path / "cpu.max")
-    assert progress._cores() == (most or cores)
+    assert progress.cores() == (most or cores)
 
 
 INTERRUPTED = """
@@ -95,7 +95,7 @@ sys.path[:] = {path!r}
 from PDFFMapperLib.maps import progress
 from PDFFMapperLib.water_fat import fronts
 
-progress._cores = lambda: 4
+progress.cores = lambda: 4
 for one in (signal.SIGINT, signal.SIGTERM):  # a parent in the background ignores the first
     signal.signal(one, signal.default_int_handler)
 threading.Timer(0.5, lambda: os.kill(os.getpid(), {number})).start()
@@ -119,7 +119,7 @@ def test_an_interrupt_ends_a_sweep_and_its_process():
 
 
 def test_an_interrupt_between_the_lines_ends_the_helpers(monkeypatch):
-    monkeypatch.setattr(progress, "_cores", lambda: 4)
+    monkeypatch.setattr(progress, "cores", lambda: 4)
     begun = []
 
     def work(start):

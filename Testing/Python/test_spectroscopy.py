@@ -13,10 +13,11 @@ from MarrowAssessLib.commands import main as cli
 from PDFFMapperLib.commands.spectrum import lines
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.install.resources import resource_path
-from PDFFMapperLib.spectroscopy import triglyceride
+from PDFFMapperLib.spectroscopy import grid, triglyceride
 from PDFFMapperLib.spectroscopy.analysis import FREE, PRIOR, quantities, quantity_of
 from PDFFMapperLib.spectroscopy.combine import combined
 from PDFFMapperLib.spectroscopy.fit import best_choice, carried, fit
+from PDFFMapperLib.spectroscopy.grid import fit_grid
 from PDFFMapperLib.spectroscopy.j_coupling import (
     FRAGMENTS,
     Fragment,
@@ -1348,6 +1349,31 @@ def test_a_grid_is_fitted_voxel_by_voxel(tmp_path, capsys):
     grid_file(path, ())
     assert cli.main(["spectrum", str(path), "--grid", "--out", str(tmp_path / "x")]) == 2
     assert "its signal is zero" in capsys.readouterr().err
+
+
+def test_processes_share_a_grid_and_change_nothing_of_it(tmp_path, monkeypatch):
+    """Two voxels here, shared by two processes; progress is told and cancels."""
+    path, done = tmp_path / "grid.nii", []
+    grid_file(path, (30.0, 60.0))
+    monkeypatch.setattr(grid, "FEWEST_SHARED", 2)
+    settings = {"t2_water_ms": 21.0, "t2_fat_ms": 70.0}
+    alone = fit_grid(path, {}, settings)
+    shared = fit_grid(path, {}, settings, lambda share: done.append(share) or True, processes=2)
+    assert done == pytest.approx([1 / 3, 2 / 3, 1])
+    for one, other in zip(alone, shared, strict=True):
+        assert (one.index, one.ras, one.reason) == (other.index, other.ras, other.reason)
+        assert (one.found is None) == (other.found is None)
+        if one.found:
+            rows = (
+                [y for x in each.found.values for y in (x.value, x.sd, *x.ci95)]
+                for each in (one, other)
+            )
+            assert next(rows) == pytest.approx(next(rows), rel=1e-6)  # threads of BLAS may round
+            assert [x.key for x in one.found.values] == [x.key for x in other.found.values]
+            assert one.found.cautions == other.found.cautions
+    assert [one.found.fitted is None for one in shared if one.found] == [False, True]
+    with pytest.raises(InterruptedError, match="Fitting voxels was canceled"):
+        fit_grid(path, {}, settings, lambda _: False, processes=2)
 
 
 def test_a_grid_tells_what_a_voxel_is_refused_and_how_it_was_made(tmp_path):

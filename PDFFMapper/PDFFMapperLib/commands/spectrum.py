@@ -13,6 +13,7 @@ from PDFFMapperLib.images.json_file import plain, write_json
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
 from PDFFMapperLib.images.tables import write_table
 from PDFFMapperLib.install.software import MAKER
+from PDFFMapperLib.maps.progress import cores
 from PDFFMapperLib.spectroscopy.analysis import Analysis, Value
 from PDFFMapperLib.spectroscopy.files import read_spectra
 from PDFFMapperLib.spectroscopy.grid import fit_grid
@@ -76,7 +77,7 @@ def _run_grid(
     """Fit each voxel and write one table and its record."""
     if len(args.spectra) > 1:
         raise ValueError(f"--grid takes one file; {len(args.spectra)} were given.")
-    voxels = fit_grid(checked_name(args.spectra[0]), facts, settings)
+    voxels = fit_grid(checked_name(args.spectra[0]), facts, settings, processes=cores())
     columns = ["i", "j", "k", "r_mm", "a_mm", "s_mm", "quantity", "name", "unit", "value", "sd"]
     rows = []
     for one in voxels:

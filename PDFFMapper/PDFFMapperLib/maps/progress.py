@@ -31,7 +31,7 @@ def share(progress: Progress | None, first: float, last: float) -> Progress | No
     return lambda done: progress(first + (last - first) * done)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Those that this process may use, which batch systems and containers limit."""
     cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
@@ -77,7 +77,7 @@ def run_parallel(
 
     helpers = [
         Thread(target=work_on, args=(None,), daemon=True)
-        for _ in range(min(_cores(), len(starts)) - 1)
+        for _ in range(min(cores(), len(starts)) - 1)
     ]
     try:
         for helper in helpers:

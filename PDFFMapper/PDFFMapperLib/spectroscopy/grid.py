@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,8 @@ from PDFFMapperLib.spectroscopy.files import stated_spectra
 from PDFFMapperLib.spectroscopy.nifti_mrs import is_nifti_name, read_nifti_grid
 from PDFFMapperLib.spectroscopy.recipe import MRS
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum
+
+FEWEST_SHARED = 16  # voxels, which take as long as a process takes to start
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ def fit_grid(
     facts: Mapping[str, object],
     settings: Mapping[str, object] | None = None,
     progress: Progress | None = None,
+    processes: int = 1,
 ) -> list[GridVoxel]:
     """Fit every voxel of a NIfTI-MRS file.
 
@@ -66,25 +72,60 @@ def fit_grid(
         path: of the file.
         facts: what the user states of all of them; it goes before the JSON file beside it.
         settings: options of `recipe.MRS`.
-        progress: called before each voxel; returning False cancels.
+        progress: called as voxels are done; returning False cancels.
+        processes: that share a grid of FEWEST_SHARED voxels or more, as threads gain nothing on
+            fits of small arrays. More than one only in a program whose main module may be
+            imported again, which Slicer's is not.
 
     Raises:
         ValueError: it is no NIfTI-MRS, or no voxel has a value; the first one's reason.
         InterruptedError: canceled.
     """
-    voxels, grid = [], _grid(path)
-    for n, (index, spectra) in enumerate(grid.items()):
-        tell(progress, n / len(grid), "Fitting voxels")
-        matrix = spectra[0].voxel_ras
-        ras = (np.nan,) * 3 if matrix is None else tuple(float(x) for x in matrix[:3, 3])
-        try:
-            found = MRS.measure(stated_spectra(path, spectra, facts), **(settings or {}))
-        except ValueError as error:
-            voxels.append(GridVoxel(index, ras, None, str(error)))
-            continue
-        if any(one.found for one in voxels):  # models hold a signal for each peak
-            found = replace(found, fitted=None)
-        voxels.append(GridVoxel(index, ras, found))
+    tasks = [
+        (index, stated_spectra(path, spectra, facts)) for index, spectra in _grid(path).items()
+    ]
+    settings = settings or {}
+    voxels: list[GridVoxel] = []
+    with ExitStack() as ending:
+        fitted = (_fitted(task, settings) for task in tasks)
+        if processes > 1 and len(tasks) >= FEWEST_SHARED:
+            pool = ending.enter_context(
+                ProcessPoolExecutor(processes, get_context("spawn"), _keep, (settings,))
+            )
+            ending.callback(pool.shutdown, wait=False, cancel_futures=True)
+            fitted = pool.map(_fitted_apart, tasks)
+        for n, one in enumerate(fitted):
+            voxels.append(one)
+            tell(progress, (n + 1) / len(tasks), "Fitting voxels")
     if all(one.found is None for one in voxels):
         raise ValueError(voxels[0].reason)
+    first = next(n for n, one in enumerate(voxels) if one.found)
+    voxels[first] = _fitted(tasks[first], settings, whole=True)
     return voxels
+
+
+_Task = tuple[tuple[int, int, int], list[Spectrum]]
+
+
+def _fitted(task: _Task, settings: Mapping[str, object], whole: bool = False) -> GridVoxel:
+    """One voxel; without its fit, which holds a signal for each peak, unless the whole is asked."""
+    index, spectra = task
+    matrix = spectra[0].voxel_ras
+    ras = (np.nan,) * 3 if matrix is None else tuple(float(x) for x in matrix[:3, 3])
+    try:
+        found = MRS.measure(spectra, **settings)
+    except ValueError as error:
+        return GridVoxel(index, ras, None, str(error))
+    return GridVoxel(index, ras, found if whole else replace(found, fitted=None))
+
+
+_settings: Mapping[str, object] = {}  # of a process that fits some of a grid's voxels
+
+
+def _keep(settings: Mapping[str, object]) -> None:
+    global _settings
+    _settings = settings
+
+
+def _fitted_apart(task: _Task) -> GridVoxel:
+    return _fitted(task, _settings)
