@@ -342,6 +342,8 @@ def test_headers_agree_on_a_field_strength_that_is_nominal(other, agreed):
 
 def test_a_region_s_interval_is_two_times_1_96_standard_errors():
     assert _se({"ci95": [38.04, 41.96]}) == pytest.approx(1.0)
+    assert _se({"ci95": [38.04, 41.96], "alike_sd": 0.8}) == pytest.approx(0.6)
+    assert _se({"ci95": [38.04, 41.96], "alike_sd": 1.1}) == 0  # an interval cut at its bound
     assert _se({"ci95": [38.04, None]}) == _se({"ci95": None}) == _se({}) == 0
 
 

@@ -1216,9 +1216,16 @@ def test_intervals_hold_that_couplings_are_not_known_better():
     value = found.get("signal_fat_fraction")
     assert abs(value.value - 50.0) > 1.96 * found.fitted.sd(of)
     assert any("known to 3 % (SD), which intervals hold" in one for one in found.notes)
+    assert value.alike_sd > 0.5 * value.sd  # in another visit it is the same
+    again = MRS.measure(
+        spectra_of(unforeseen("J modulated", truth, [30.0], 1000.0, np.random.default_rng(2)))
+    ).get("signal_fat_fraction")
+    apart = np.sqrt(sum(one.sd**2 - one.alike_sd**2 for one in (value, again)))
+    assert abs(value.value - again.value) < 1.96 * apart < 1.96 * value.sd
     without = MRS.measure(spectra_of(made(truth, snr=1000.0, sequence=NONE)))
     of = quantities(without.fitted.model)["fraction"]
     assert without.get("signal_fat_fraction").sd == pytest.approx(without.fitted.sd(of), rel=0.05)
+    assert without.get("signal_fat_fraction").alike_sd == 0
 
 
 def test_composition_at_its_end_is_said():
@@ -1279,7 +1286,7 @@ def test_command_writes_numbers_peaks_picture_and_record(tmp_path, capsys):
     assert "olefinic" in (tmp_path / "out" / "spectrum_peaks.csv").read_text()
     again = ["spectrum", str(path), "--t2-water", "-3", "--out", str(tmp_path / "none")]
     assert cli.main(again) == 2
-    assert "T2 of water lies between 0.001 and 1e+12 ms; -3 was given" in capsys.readouterr().err
+    assert "T2 of water lies between 1 and 1e+12 ms; -3 was given" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
 
 

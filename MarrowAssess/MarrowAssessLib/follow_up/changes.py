@@ -167,8 +167,12 @@ def _change(
 
 
 def _se(measurement: Mapping) -> float:
+    """By its interval, without what is alike in both visits."""
     ci = measurement.get("ci95")
-    return (ci[1] - ci[0]) / (2 * 1.96) if ci and None not in ci else 0.0
+    if not ci or None in ci:
+        return 0.0
+    sd, alike_sd = (ci[1] - ci[0]) / (2 * 1.96), measurement.get("alike_sd") or 0.0
+    return math.sqrt(max(sd**2 - alike_sd**2, 0.0))
 
 
 def _age_drift(made: Change, patient: Mapping) -> float:

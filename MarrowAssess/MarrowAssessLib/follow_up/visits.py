@@ -180,7 +180,7 @@ def _is_measurement(one: object) -> bool:
     if not isinstance(one, dict) or one.get("quantity") not in set(QUANTITIES):
         return False
     statistics, ci = one.get("statistics"), one.get("ci95")
-    numbers = [one.get("value", ""), *(ci if isinstance(ci, list) else [])]
+    numbers = [one.get("value", ""), one.get("alike_sd"), *(ci if isinstance(ci, list) else [])]
     if statistics is not None:
         volume = statistics.get("volume_mm3") if isinstance(statistics, dict) else None
         numbers.append("" if volume is None else volume)

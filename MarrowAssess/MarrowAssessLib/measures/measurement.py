@@ -31,6 +31,7 @@ class Measurement:
         how: settings that the number depends on and that differ from image to image, if any.
         systematic: error that all regions of the image share (calibration, weight, clock), in the
             quantity's unit; `ci95` does not hold it. None where none is known.
+        alike_sd: of an error that is alike in another visit measured alike; `ci95` holds it.
         cautions: sentences to read with the number.
         comparable: whether references may stand beside it.
         lines_ras: of a body's height loss, the three lines its heights are measured along, from
@@ -49,6 +50,7 @@ class Measurement:
     words: str = ""
     how: str = ""
     systematic: float | None = None
+    alike_sd: float = 0.0
     cautions: list[str] = field(default_factory=list)
     comparable: bool = True
     lines_ras: np.ndarray | None = None

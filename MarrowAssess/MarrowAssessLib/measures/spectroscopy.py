@@ -37,7 +37,9 @@ def spectral_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped
             continue
         region = book.at(Role.MARROW, site)
         names = (region.name if region else f"{site} spectrum",)
-        one = Measurement(quantity.key, site, value.value, names, ci95=value.ci95)
+        one = Measurement(
+            quantity.key, site, value.value, names, ci95=value.ci95, alike_sd=value.alike_sd
+        )
         series = spectrum.fitted.model.series
         times = ", ".join(f"{te:g}" for te in series.te_ms)
         one.how = f"{site}: {series.sequence or 'sequence unknown'}, TE {times} ms"

@@ -156,6 +156,7 @@ def _measurement(assessment: Assessment, result: Result) -> dict:
         "words": measurement.words,
         "how": measurement.how,
         "systematic_error": measurement.systematic,
+        "alike_sd": measurement.alike_sd,
         "true_value": assessment.true_value(measurement) if assessment.true_value else None,
         "expected": None,
         "no_reference": result.no_reference,

@@ -103,13 +103,17 @@ ZERO_QUANTUM = (
 
 @dataclass(frozen=True)
 class Value:
-    """One number: key of ROWS, which answer it is, value, SD and 95 % interval in its unit."""
+    """One number: key of ROWS, which answer it is, value, SD and 95 % interval in its unit.
+
+    `alike_sd` is the part of the SD that is alike in spectra acquired alike (couplings).
+    """
 
     key: str
     answer: str
     value: float
     sd: float
     ci95: tuple[float, float]
+    alike_sd: float = 0.0
 
 
 @dataclass
@@ -614,7 +618,8 @@ def _values(answers: dict[str, Averaged], refused: dict[str, str], quality: Qual
                 refused[named] = f"{value:.0f} % is none of chains with two double bonds at most"
                 continue
             value, *ends = (float(one) for one in np.clip([value, *ends], 0.0, most))
-            values.append(Value(named, answer, value, sd, tuple(ends)))
+            alike_sd = averaged.of_couplings(quantity_of(key)) if sd > 0 else 0.0
+            values.append(Value(named, answer, value, sd, tuple(ends), alike_sd))
     return values
 
 

@@ -66,9 +66,14 @@ class Averaged:
         beside = self.beside(of)
         if beside and abs(beside.smooth - beside.without) > beside.apart_sd:
             sd = max(sd, float(np.hypot(beside.smooth_sd, beside.smooth - mean)))
-        if self.larger is not None:
-            sd = float(np.hypot(sd, of(self.larger.model)(self.larger.theta)[0] - values[0]))
-        return mean, sd
+        return mean, float(np.hypot(sd, self.of_couplings(of)))
+
+    def of_couplings(self, of: Callable[[SpectrumModel], Quantity]) -> float:
+        """The part of the SD that stands for couplings, alike in spectra acquired alike."""
+        if self.larger is None:
+            return 0.0
+        one, other = (of(x.model)(x.theta)[0] for x in (self.fits[0], self.larger))
+        return float(abs(other - one))
 
     def beside(self, of: Callable[[SpectrumModel], Quantity]) -> Beside | None:
         """A quantity without and with baselines; None where fits are all of one kind."""
