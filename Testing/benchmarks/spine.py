@@ -6,7 +6,7 @@ Cases are found in ../shared or where MARROWASSESS_SHARED points. None gave trai
 on them were the border's fit near the network's outline (found_outline.CHANCE, PRIOR_ON: nine
 settings, the whole table; how the outline is moved, and how smooth S1's own shape is: half of the
 patients, then the others), when an outline is doubted (spine_column.AGREE), S1's shape
-(sacrum.SIZE, TAPER, KINK_DEG), where fluid lies in the sac (canal.FRONT, BESIDE), how sure a disc
+(sacrum.NARROW, TURNED_DEG), where fluid lies in the sac (canal.FRONT, BESIDE), how sure a disc
 must be (disc.SEEN).
 """
 

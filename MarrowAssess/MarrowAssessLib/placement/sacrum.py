@@ -22,8 +22,8 @@ S2_SIZE, S2_DISC = 0.4, 0.6  # of the body and the disc above: less of both is S
 # real S2 .10 to .44 (the last in an image tilted by 20 degrees) below .44 to .57.
 MAYBE_S2_SIZE = 0.6
 LEAST_SACRUM = 0.05  # of the lowest body's volume: less is no sacrum in view
-# What tells S1 from L5 by shape: mean of S1, mean of L5, SD of either. Of 19 real volumes (T1, T2,
-# TIRM of patients and volunteers); 42 others, most of them gradient echo, fit as well.
+# What tells S1 from L5 by shape: mean of S1, mean of L5, SD of either. Of 19 real volumes (T2 of 17
+# volunteers, T1 and T2 of two patients); 42 others, of gradient echo, fit as well.
 SIZE = (0.64, 0.91, 0.10)  # volume over that of the body above
 TAPER = (0.80, 0.97, 0.07)  # depth at the lower end over that at the upper
 KINK_DEG = (30.0, 15.0, 9.0)  # by which the back wall turns from that of the body above
