@@ -1170,6 +1170,11 @@ def test_baselines_that_leave_more_than_noise_are_no_baselines():
     smooth, given = with_baseline(best), beside_baselines(best)
     assert smooth.fits[0].bic() < best.bic() and smooth.fits[0].ratio > NOISE_ALONE
     assert given.fits[0] is best and given.weights[0] == pytest.approx(1)
+    fraction = quantity_of("fraction")  # intervals hold them
+    plain, (other, other_sd) = fraction(best.model)(best.theta)[0], smooth.value(fraction)
+    assert given.doubted and given.value(fraction)[0] == pytest.approx(plain)
+    held = max(best.sd(fraction(best.model)), np.hypot(other_sd, other - plain))
+    assert given.value(fraction)[1] == pytest.approx(held)
 
 
 def test_intervals_hold_baselines_that_the_data_speak_against_but_noise_does_not_explain():

@@ -5,8 +5,9 @@ known, so fits with several are averaged by what the data say for each (Bayesian
 criterion), and intervals hold how much they differ. A fit without one counts beside them only as
 far as the data speak for it strongly: a hump that noise half hides would often be taken for none,
 and be counted as fat. Baselines that leave more than noise are none: they take what other lines
-than the model's leave. They do not count; intervals still hold what they say if that lies elsewhere
-than noise would put it. Whether a line shape is taken is for Akaike's criterion to say: one who
+than the model's leave. They do not count, but intervals hold what they say. Where the data speak
+for none, intervals still hold what baselines say if that lies elsewhere than noise would put it.
+Whether a line shape is taken is for Akaike's criterion to say: one who
 asks for it fears bias. Coupling constants that differ from the model's show in no residual;
 intervals hold what larger ones would read.
 """
@@ -52,19 +53,22 @@ class Beside(NamedTuple):
 class Averaged:
     """Fits of several models to the same data, the likeliest first, and their weights, of sum 1.
 
-    `larger` is the likeliest fit with couplings that are larger by their SD.
+    `larger` is the likeliest fit with couplings that are larger by their SD. `doubted` says that
+    the data ask for baselines that leave more than noise, which do not count.
     """
 
     fits: tuple[Fitted, ...]
     weights: np.ndarray
     larger: Fitted | None = None
+    doubted: bool = False
 
     def value(self, of: Callable[[SpectrumModel], Quantity]) -> tuple[float, float]:
         """Mean and SD of a quantity over fits; the variance is theirs and that between them."""
         values, sds = self._each(of)
         mean, sd = _mixed(self.weights, values, sds)
         beside = self.beside(of)
-        if beside and abs(beside.smooth - beside.without) > beside.apart_sd:
+        apart = beside and abs(beside.smooth - beside.without) > beside.apart_sd
+        if apart or self.doubted:
             sd = max(sd, float(np.hypot(beside.smooth_sd, beside.smooth - mean)))
         return mean, float(np.hypot(sd, self.of_couplings(of)))
 
@@ -104,13 +108,14 @@ def beside_baselines(fitted: Fitted) -> Averaged:
     """The fit and those with baselines, by what the data say for them."""
     smooth = with_baseline(fitted)
     behind = smooth.fits[0].bic() - (fitted.bic() + STRONGLY)
+    doubted = False
     if smooth.fits[0].ratio > NOISE_ALONE:
-        behind = np.inf
+        doubted, behind = bool(behind < 0), np.inf
     share = 1 / (1 + np.exp(np.clip(behind / 2, -40, 20)))  # of those with one, never quite 0
     fits, weights = (fitted, *smooth.fits), np.array([1 - share, *share * smooth.weights])
     if share > 0.5:
         fits, weights = fits[1:] + fits[:1], np.roll(weights, -1)
-    return Averaged(fits, weights)
+    return Averaged(fits, weights, doubted=doubted)
 
 
 def with_baseline(fitted: Fitted) -> Averaged:
