@@ -363,25 +363,29 @@ def _chances(volumes, frame, network, progress) -> tuple[np.ndarray, list[str]]:
             total = np.multiply(found, seen, out=found)
             weight = seen.astype(np.float32)
             continue
-        down, front = _shift(body_chance(total / np.maximum(weight, 1)), body_chance(found))
+        down, front = _shift(body_chance(total) / np.maximum(weight, 1), body_chance(found))
         if max(abs(down), abs(front)) * frame.spacing[0] >= SHIFT_MM:
             found = np.roll(found, (down, front), (2, 3))
             seen = np.roll(seen, (down, front), (1, 2))
             apart = np.hypot(down, front) * frame.spacing[0]
             notes.append(f"The spine lies {apart:.0f} mm elsewhere on {volume.name}.")
-        total, weight = total + found * seen, weight + seen
+        total += np.multiply(found, seen, out=found)
+        weight += seen
     if total is None:
         raise ValueError(f"No spine was found: {volumes[0].name} holds no image.")
     if len(volumes) > 1:
-        total = total / np.maximum(weight, 1)
+        total /= np.maximum(weight, 1)
     return total, notes
 
 
 def _shift(one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
     """Pixels down and to the front by which the other image must move to match."""
     shape = [2 * n for n in one.shape[1:]]  # twice the size: nothing comes round
-    spectra = np.fft.rfft2(one, shape) * np.conj(np.fft.rfft2(other, shape))
-    both = np.fft.irfft2(spectra.sum(axis=0), shape)
+    spectra = (
+        np.fft.rfft2(a, shape) * np.conj(np.fft.rfft2(b, shape))
+        for a, b in zip(one, other, strict=True)
+    )
+    both = np.fft.irfft2(sum(spectra), shape)
     reach = np.arange(-SHIFTS, SHIFTS + 1)
     near = both[np.ix_(reach, reach)]
     down, front = np.unravel_index(near.argmax(), near.shape)
