@@ -27,6 +27,7 @@ _FACTORS = (4, 2, 1)  # of pixels taken together, coarse to fine
 _LEAST_SIDE = 16  # pixels that a slice must keep
 _SLICES, _PLACES = 24, 40_000  # most that are compared
 _TURNING_SLICES = 5  # fewer tell no motion out of their plane
+_PLANAR, _CHI2_999 = (1, 2, 3), 16.3  # what moves in the slices; least that tells the other three
 _ALIKE = 12.0  # pixels of noise smoothed by 1 pixel that are worth one
 _STRONGEST = 0.9  # of edges: what is above counts as one
 _NEAR, _NEAR_SD = 4, 0.1  # pixels round the bone, and the error of its edges alone
@@ -136,6 +137,10 @@ def motion_of(
         fit = _Fit(*edges, spacing * (1, factor, factor), middle, factor > 1)
         at, covariance = fit.solved(at)
         at[1:3] *= factor
+    if len(fit.open) > len(_PLANAR) and not _leaves_plane(at, covariance, fit.open):
+        fit.keep_in_plane()
+        at[[0, 4, 5]] = 0
+        at, covariance = fit.solved(at)
     found = _summed(at, covariance, fit, apart)
     if found.told or bone is None or not bone[::apart].any():
         return found
@@ -229,6 +234,12 @@ class _Fit:
         columns = np.einsum("kn,pkn->pn", self.slopes, self.basis[self.open])
         self.columns = np.stack([self.strength, np.ones_like(self.strength), *columns], axis=1)
 
+    def keep_in_plane(self) -> None:
+        """Leave open what moves the limb within its slices."""
+        kept = [n for n, one in enumerate(self.open) if one in _PLANAR]
+        self.columns = self.columns[:, [0, 1, *(2 + n for n in kept)]]
+        self.reach, self.open = self.reach[kept], list(_PLANAR)
+
     def solved(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Shift and turn, and their covariance (of what is open); infinite if they share none."""
         alike, seen, inside = self._seen(at)
@@ -276,6 +287,14 @@ class _Fit:
         if factor == 0:
             return 0.0, np.zeros(len(inner)), inner
         return factor, -found[2:] / factor, inner * rest / factor**2
+
+
+def _leaves_plane(at: np.ndarray, covariance: np.ndarray, opened: list[int]) -> bool:
+    """Whether edges tell a motion out of the slices; those of a straight shaft tell none."""
+    out = [n for n, one in enumerate(opened) if one not in _PLANAR]
+    moved = at[[opened[n] for n in out]]
+    own = covariance[np.ix_(out, out)]
+    return bool(np.isfinite(own).all() and moved @ np.linalg.pinv(own) @ moved > _CHI2_999)
 
 
 def _summed(at: np.ndarray, covariance: np.ndarray, fit: _Fit, apart: int) -> Motion:
