@@ -30,8 +30,8 @@ KINK_DEG = (30.0, 15.0, 9.0)  # by which the back wall turns from that of the bo
 MOST_TOLD = 5.0  # by one of the three: none decides alone
 # The three together (natural logarithm of the likelihood ratio): those S1 have .6 to 14, those L5
 # -11 to -4.8 and one -.5. Where no disc is seen below, S1 is certain beyond the first; beyond the
-# second it is S1 whatever lies below; below the third it is no S1.
-S1_WITHOUT_DISC, S1_WITH_DISC, NO_S1 = 1.0, 3.0, -3.0
+# second it is S1 whatever lies below. In tilted images S1 may have -4: L5 is told by none of them.
+S1_WITHOUT_DISC, S1_WITH_DISC = 1.0, 3.0
 # What narrows so much is S1 at any size (digital ones are large), and if its back wall turns so
 # much, whatever lies below. One of 48 real L5 narrows to .88.
 NARROW, TURNED_DEG = 0.89, 24.0
@@ -106,12 +106,10 @@ def tell_lowest(spine: Spine) -> None:
     Where that is not clear its shape tells: S1 is smaller than L5, narrows downward, and its back
     wall turns away from L5's. What is not shaped so is never S1 for certain: the true one may be
     hardly seen. Where both disagree, as with a transitional vertebra, that is said, and where one
-    that is left is so small that it may be S2, unless the body above is clearly no S1; and an
-    infant's levels are never certain.
+    that is left is so small that it may be S2; and an infant's levels are never certain.
     """
     _by_what_is_below(spine)
-    maybe_s2 = _shape(spine, len(spine.bodies) - 2).like_s1 > NO_S1
-    if spine.lowest and not spine.unsure_lowest and maybe_s2:
+    if spine.lowest and not spine.unsure_lowest:
         size, disc = _beside_those_above(spine)
         if size < MAYBE_S2_SIZE and disc < S2_DISC:
             spine.unsure_lowest = (
