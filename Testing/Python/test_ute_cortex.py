@@ -330,7 +330,7 @@ def test_images_without_a_ring_are_refused(volumes):
         UTE.recipe("cortex").make(silent, sigma=5.0)
     place = np.arange(64) - 31.5
     away = np.hypot(*np.meshgrid(place, place))
-    for inner in (1.5, 4.0):  # a hole that is no marrow cavity; one in muscle, around which is air
+    for inner in (2.5, 4.0):  # a hole too small for a marrow cavity; one in muscle
         ring = (away > inner) & (away < inner + 3)
         dark = [
             one.with_array(np.where(ring, one.array / (n + 1) ** 2, volumes[0].array))

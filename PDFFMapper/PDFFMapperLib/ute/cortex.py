@@ -319,9 +319,7 @@ def _ring_of(
     after = np.arange(len(steps)) > begins[:, None]
     ends = np.argmax(after & (seen == 0), axis=1)
     inner, thick = steps[begins], steps[ends] - steps[begins]
-    usual = float(np.median(thick[thick > 0])) if (thick > 0).any() else 0.0
-    if not usual:
-        raise ValueError(NO_RING)
+    usual = float(np.median(thick[thick > 0]))  # every ray leaves the image at last
     thick = np.where((thick > 0) & (thick < 2.5 * usual), thick, usual)
     middle = ndimage.median_filter(inner + thick / 2, 7, mode="wrap")
     curve, psf = polar_curve(center, angles, middle), psf_voxels * float(spacing.mean())
