@@ -177,6 +177,8 @@ def test_noise_and_its_correlation_come_from_the_corners():
     assert noise_of(white, 2.5).sigma == 2.5
     with pytest.raises(ValueError, match="could not be measured in the corners of the image"):
         noise_of(white + 20)
+    with pytest.raises(ValueError, match="It holds fewer than 100 values, or the scanner"):
+        noise_of(white[:1, :1, :20, :20])
 
 
 @pytest.mark.parametrize("coils", [1, 8])
