@@ -160,6 +160,20 @@ def test_tissue_that_scatters_as_air_does_is_not_taken_for_it():
     assert signal_mask(pair)[:, 8:56].mean() > 0.99
 
 
+@pytest.mark.parametrize("images", ["echoes", "water and fat"])
+def test_air_whose_noise_is_uneven_is_no_tissue(images):
+    """Noise four times as high on one side as on the other, as evened receivers leave it."""
+    rng = np.random.default_rng(0)
+    noise = np.hypot(*rng.normal(0, 1, (2, 2, 6, 160, 160))) * np.linspace(0.5, 2, 160)
+    body = np.zeros((160, 160), bool)
+    body[40:120, 48:112] = True
+    signal = {"echoes": (100, 60), "water and fat": (100, 20)}[images]
+    pair = noise + np.reshape(signal, (2, 1, 1, 1)) * body
+    assert 0.9 < background_noise(pair) < 1.6
+    mask = signal_mask(pair)
+    assert mask[:, body].all() and mask[:, ~body].mean() < 0.05
+
+
 def test_air_of_rounded_values_is_no_signal():
     phantom = spine_phantom((4, 48, 48), snr=2000)
     echoes = np.round(60 * np.abs(phantom.echoes)) * np.exp(1j * np.angle(phantom.echoes))

@@ -20,7 +20,7 @@ _ALIKE = 0.03  # the same where most of the voxels around pass with it
 _RAYLEIGH_VARIATION = 0.523  # SD over mean of the magnitude of noise
 _RAYLEIGH_SD = 0.655  # SD of the magnitude of noise over that of its real part
 _QUIETER = 0.75  # of the noise, under which no block falls
-_MOST_QUIETER = 0.25  # share of the blocks that do so all the same where noise is not even
+_MOST_QUIETER = 0.25  # share of the blocks that do so all the same, and are not of quieter air
 _MANY = 200_000  # voxels that tell what is bright
 _DARKEST = 0.005  # of the bright parts; what noise-free images hold under it is not tissue
 
@@ -101,10 +101,10 @@ def background_noise(echoes: np.ndarray) -> float:
     """Noise SD of the real (or imaginary) part; 0 where the images show none.
 
     Blocks of air are those in which the magnitude scatters as noise does, alike in the first and
-    the last echo but without relation between them; noise over that of a quarter of all blocks is
-    that of tissue, as in water and fat images whose air was set to 0. Where there is no air it is
-    the SD of differences of diagonal neighbors in the calmest quarter of the last echo. Whole
-    numbers hold at least the noise of rounding.
+    the last echo but without relation between them. They are of tissue where a quarter of all
+    blocks is quieter and not such, as in water and fat images whose air was set to 0. Where there
+    is no air it is the SD of differences of diagonal neighbors in the calmest quarter of the last
+    echo. Whole numbers hold at least the noise of rounding.
     """
     echoes = np.asarray(echoes, echoes.dtype.newbyteorder("="))  # compiled code knows no other
     parts = [np.empty(0)] * echoes.shape[1]
@@ -125,7 +125,7 @@ def background_noise(echoes: np.ndarray) -> float:
     air &= levels.max(0) < 1.25 * levels.min(0)
     if air.sum() >= max(3, 0.005 * len(usable)):
         noise = float(np.median(levels[:, air]))
-        if (levels.min(0) < _QUIETER * noise).mean() < _MOST_QUIETER:
+        if ((levels.min(0) < _QUIETER * noise) & ~air).mean() < _MOST_QUIETER:
             return noise  # else it is that of tissue that happens to scatter as air does
     echo = np.nan_to_num(echoes[-1])
     finest = echo[..., 1:, 1:] - echo[..., :-1, 1:] - echo[..., 1:, :-1] + echo[..., :-1, :-1]
