@@ -379,17 +379,18 @@ def _two_echo_maps(
         )
     doubt[(risk | exchanged) & mask] |= np.uint8(Doubt.SWAP_RISK)
     doubt[result.misfit] |= np.uint8(Doubt.POOR_FIT)
+    doubt[imprecise] |= np.uint8(Doubt.IMPRECISE)
     beyond = np.zeros_like(mask)
     beyond[mask] = np.abs(usual - 50) > 50 + _MOST_BEYOND
     if told := int(np.count_nonzero(beyond & (doubt == 0))):
         sentence = (
             f"Around {told} voxel{'s' * (told > 1)} the fat fraction is over {_MOST_BEYOND:g} "
             "points below 0 or over 100 %, as of no tissue: the R2* taken is not that there, or "
-            "the field is wrong; marked as a poor fit. Give a map of R2* (--r2star-map)."
+            "the field is wrong; marked as a poor fit. Check the map of R2*, or give one "
+            "(--r2star-map)."
         )
         facts = {**facts, "limits": [*facts["limits"], sentence]}
     doubt[beyond] |= np.uint8(Doubt.POOR_FIT)
-    doubt[imprecise] |= np.uint8(Doubt.IMPRECISE)
     percent = np.where(doubt == 0, result.percent, np.float32(np.nan))
     whole = (result.water + result.fat)[mask]
     signals = (0.0, float(np.nanpercentile(whole, 99)))
