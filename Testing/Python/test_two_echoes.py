@@ -169,7 +169,7 @@ def test_progress_runs_to_the_end_and_can_be_stopped(given):
     if given:
         settings["field_map"] = volume(one.off_resonance_hz)
     RECIPE.make(images(one), progress=lambda done: told.append(done) or True, **settings)
-    assert told == sorted(told) and told[0] < 0.5 and told[-1] == pytest.approx(1)
+    assert told == sorted(told) and told[0] < 0.9 and told[-1] == pytest.approx(1)
     with pytest.raises(InterruptedError):
         RECIPE.make(images(one), progress=lambda done: done < 0.9, **settings)
 
