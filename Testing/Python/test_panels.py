@@ -2618,6 +2618,20 @@ def test_what_is_set_before_its_row_is_made_is_kept_and_shown(mapper):
     )  # fmt: skip
 
 
+def test_images_of_a_hidden_row_are_those_that_are_chosen(mapper):
+    first, second = (
+        volume_to_node(Volume(np.full((4, 12, 12), 100.0, np.float32), np.eye(4), name), name)
+        for name in ("one", "other")
+    )
+    mapper.enter()
+    parameters = mapper.frame.parameters
+    parameters.echoNodes = [first]
+    parameters.dixonInput = "water and fat"
+    parameters.echoNodes = [second]  # by code, while its row is hidden
+    mapper.tabs[0].onNodesChecked()  # as when Slicer takes a node out of its list
+    assert list(parameters.echoNodes) == [second]
+
+
 def test_a_row_that_was_made_later_follows_and_is_followed(mapper):
     mapper.enter()
     for opened in ("at once", "again"):

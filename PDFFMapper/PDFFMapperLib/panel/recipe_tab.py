@@ -138,7 +138,7 @@ class RecipeTab:
         """Other images of the series are chosen."""
         if self._parameters is None or self._filling:
             return
-        for one in self.family.inputs:
+        for one in chosen_recipe(self._parameters, self.family).inputs:  # rows that are shown
             if one.series and one.parameter in self.widgets:
                 nodes = list(self.widgets[one.parameter].checkedNodes())
                 setattr(self._parameters, one.parameter, nodes)
