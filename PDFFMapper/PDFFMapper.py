@@ -297,13 +297,13 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         """Maps by any recipe of PDFFMapperLib.recipes, in a folder beside their source.
 
         Args:
-            command: of its family, "pdff" or "ivim".
+            command: of its family, such as "pdff" or "ute".
             method: its id, such as "complex" or "full".
             nodes: volumes of a series (vector, diffusion and multi-volumes and sequences count as
                 the volumes they hold), or one volume per input.
             progress: called with the fraction done; returning False cancels.
             settings: by the names of the recipe's options; images are volume nodes, regions
-                segmentations.
+                segmentations, closed curves or ROI boxes.
 
         Returns:
             The volume nodes, or None when canceled; the scene is then as it was. What the bone or

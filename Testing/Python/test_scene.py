@@ -38,6 +38,7 @@ from MarrowAssessLib.study.regions import Region  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.scene.folders import put_in_folder  # noqa: E402
 from PDFFMapperLib.scene.markups import shapes_from_node  # noqa: E402
+from PDFFMapperLib.scene.regions import masks_of_node  # noqa: E402
 from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node, vtk_matrix  # noqa: E402
 
 OBLIQUE = np.array(
@@ -377,6 +378,19 @@ def test_other_or_empty_markups_are_refused():
     line.AddControlPoint(0, 0, 0)
     with pytest.raises(ValueError, match="'ruler' is a Line; points, an ROI box or a closed curve"):
         shapes_from_node(line)
+    curve = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsClosedCurveNode", "begun")
+    for count in (1, 2):
+        curve.AddControlPoint(10 * count, 0, 0)
+        with pytest.raises(ValueError, match=f"curve 'begun' has {count} points, needs 3"):
+            shapes_from_node(curve)
+    grid = Volume(np.zeros((9, 9, 9), np.float32), np.eye(4), "T1")
+    box = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    box.SetCenter(4, 4, 4)
+    box.SetSize(3, 3, 3)
+    assert masks_of_node(box, grid)["box"].sum() == 27
+    box.SetInsideOut(True)
+    with pytest.raises(ValueError, match="ROI box 'box' is inside out; a region is its inside"):
+        masks_of_node(box, grid)
 
 
 # Tables, plots, scenes

@@ -128,6 +128,7 @@ def test_a_closed_curve_of_four_points_covers_the_round_shape_that_slicer_draws(
         (markup("Fiducial", controlPoints=[{"position": [np.nan, 1, 2]}]), "3 numbers"),
         (markup("ROI", center=[0, 0, 0], size=[1, 1]), "3 numbers are expected"),
         (markup("ROI", center=[0, 0, 0], size=[1, 1, 1], insideOut=True), "is inside out"),
+        (markup("Fiducial", coordinateSystem="IJK"), "system is IJK; LPS or RAS is expected"),
         ("text", "not a Slicer markups file"),
     ],
 )

@@ -10,6 +10,8 @@ from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.images.shapes import Shape, spheres
 
 SUFFIX = ".mrk.json"
+_LPS, _RAS = (-1, -1, 1), (1, 1, 1)  # to RAS
+_FLIP = {"LPS": _LPS, "1": _LPS, 1: _LPS, "RAS": _RAS, "0": _RAS, 0: _RAS}
 
 
 def read_markups(path: str | Path, point_radius_mm: float = 4.0) -> list[Shape]:
@@ -34,7 +36,9 @@ def read_markups(path: str | Path, point_radius_mm: float = 4.0) -> list[Shape]:
 
 def _shapes(markup: dict, path: Path, point_radius_mm: float) -> list[Shape]:
     system = markup.get("coordinateSystem", "LPS")
-    flip = np.array([-1, -1, 1]) if system in ("LPS", "1", 1) else np.ones(3)
+    if system not in _FLIP:
+        raise ValueError(f"{path}: its coordinate system is {system}; LPS or RAS is expected.")
+    flip = np.array(_FLIP[system])
     placed = [
         point
         for point in markup["controlPoints"]

@@ -57,7 +57,8 @@ def voxels_inside(shape: Shape, volume: Volume) -> tuple[np.ndarray, tuple[int, 
     if not mask.any():
         raise ValueError(
             f"{shape.name}: this shape holds no voxel center of {volume.name} "
-            f"(voxels of {' x '.join(f'{s:.1f}' for s in volume.spacing)} mm); make it larger."
+            f"(voxels of {' x '.join(f'{s:.1f}' for s in volume.spacing)} mm); make it larger, or "
+            "draw it on a slice of that image."
         )
     return mask, tuple(s.start for s in box)
 

@@ -15,7 +15,7 @@ def shapes_from_node(node: slicer.vtkMRMLMarkupsNode, point_radius_mm: float = 4
     Unplaced points are left out.
 
     Raises:
-        ValueError: another kind of markup, or nothing placed yet.
+        ValueError: another kind of markup, nothing placed yet, or a curve of fewer than 3 points.
     """
     name = node.GetName()
     placed = [
@@ -32,6 +32,8 @@ def shapes_from_node(node: slicer.vtkMRMLMarkupsNode, point_radius_mm: float = 4
         axes = matrix[:3, :3] / scale
         return [Shape("box", name, matrix[None, :3, 3], size_mm=size, axes=axes)]
     if node.IsA("vtkMRMLMarkupsClosedCurveNode"):
+        if len(placed) < 3:
+            raise ValueError(f"Closed curve '{name}' has {len(placed)} points, needs 3.")
         points = slicer.util.arrayFromMarkupsCurvePoints(node, world=True)
         if len(points) > 1 and np.allclose(points[0], points[-1]):
             points = points[:-1]

@@ -15,11 +15,13 @@ def masks_of_node(node: slicer.vtkMRMLNode, grid: Volume) -> dict[str, np.ndarra
     """The voxels of each segment, or of a closed curve or an ROI box, by its name.
 
     Raises:
-        ValueError: see `segments.masks_of_segments`, `markups.shapes_from_node` and
-            `shapes.masks_of_shapes`.
+        ValueError: a box is inside out; see `segments.masks_of_segments`,
+            `markups.shapes_from_node` and `shapes.masks_of_shapes`.
     """
     if node.IsA("vtkMRMLSegmentationNode"):
         return masks_of_segments(node, grid)
+    if node.IsA("vtkMRMLMarkupsROINode") and node.GetInsideOut():
+        raise ValueError(f"ROI box '{node.GetName()}' is inside out; a region is its inside.")
     return masks_of_shapes(shapes_from_node(node), grid)
 
 
