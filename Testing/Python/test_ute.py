@@ -150,6 +150,9 @@ def test_images_of_summed_receivers_by_the_number_that_is_stated(tibia):
     with pytest.raises(ValueError, match=r"of one receiver gives 1\.91; about 4 would give it, or"):
         noise_of(masked)
     assert noise_of(masked, coils=4).sigma == pytest.approx(1, abs=0.03)
+    patchy = np.where(np.indices((2, 3, 48, 48))[3] % 4, 0.2, 9.0)  # no noise of any receivers
+    with pytest.raises(ValueError, match=r"noise of one receiver gives 1\.91; it holds signal"):
+        noise_of(patchy)
 
 
 def test_a_region_of_noise_has_no_signal_and_many_voxels_are_as_few():
@@ -709,7 +712,7 @@ def test_a_ratio_is_told_of_the_bone_that_is_given(tibia, data):
     recipe = UTE.recipe("porosity-index")
     (pi, _) = recipe.make(images)
     assert "region" not in pi.provenance
-    assert any("there is a map and no number: draw it" in one for one in pi.provenance["notes"])
+    assert any("numbers are those of bone that is drawn" in one for one in pi.provenance["notes"])
     inside = labels == 1
     (pi, _) = recipe.make(images, mask=images[0].with_array(inside.astype(np.uint8)))
     row = regions.porosity_index(data, inside)[0]

@@ -55,8 +55,8 @@ from PDFFMapperLib.ute.steady_state import pools_of
 
 VOXELS = "Voxel ratios scatter and are for looking; a region's number is that of all its signal."
 NO_BONE = (
-    "No bone was given, so that there is a map and no number: draw it (--mask, --regions), or let "
-    "the cortex of a shaft be found (--method cortex)."
+    "The map is of all voxels, as no bone is given for it: numbers are those of bone that is drawn "
+    "(--mask, --regions) or of a shaft's cortex that is found (--method cortex)."
 )
 _STEPS, _LEAST_INFORMATION = 10, 0.5  # of the fit of a voxel's amplitudes
 _CHUNK = 20_000  # voxels

@@ -164,10 +164,11 @@ def _sigma_of(corner: np.ndarray, coils: int) -> float:
     low, high = (0.9 * expected, 1.1 * expected) if coils > 1 else _ONE_RECEIVER
     if not low < ratio < high:
         among = f"{coils} receivers" if coils > 1 else "one receiver"
+        likely = max((ratio**2 + 1) / 4, 1)
+        other = f"about {likely:.0f} would give it, or " if round(likely) != coils else ""
         raise ValueError(
             f"The background's mean over SD is {ratio:.2f}, where noise of {among} gives "
-            f"{expected:.2f}; about {max((ratio**2 + 1) / 4, 1):.0f} would give it, or it holds "
-            "signal."
+            f"{expected:.2f}; {other}it holds signal."
         )
     return float(np.sqrt(np.mean(held**2) / (2 * coils)))
 
