@@ -2,9 +2,12 @@
 
 import csv
 import json
+import os
 import re
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 
 import jsonschema
 import numpy as np
@@ -1332,9 +1335,12 @@ def grid_file(path, fractions, wide=False):
     path.write_bytes(bytes(data[:offset]) + fids.transpose(0, 2, 1).tobytes(order="F"))
 
 
-def test_a_grid_is_fitted_voxel_by_voxel(tmp_path, capsys):
+def test_a_grid_is_fitted_voxel_by_voxel(tmp_path, capsys, monkeypatch):
+    """By this process alone: started from a script or a console, others would run that again."""
     path = tmp_path / "grid.nii"
     grid_file(path, (30.0, 60.0))
+    monkeypatch.setattr(grid, "FEWEST_SHARED", 2)
+    monkeypatch.setattr(grid, "ProcessPoolExecutor", None)
     assert cli.main(["spectrum", str(path), "--out", str(tmp_path / "one")]) == 2
     assert "a grid of 3 x 1 x 1 voxels" in capsys.readouterr().err
     assert cli.main(["spectrum", str(path), "--grid", "--out", str(tmp_path / "out")]) == 0
@@ -1386,6 +1392,15 @@ def test_processes_share_a_grid_and_change_nothing_of_it(tmp_path, monkeypatch):
     assert [one.found.fitted is None for one in shared if one.found] == [False, True]
     with pytest.raises(InterruptedError, match="Fitting voxels was canceled"):
         fit_grid(path, {}, settings, lambda _: False, processes=2)
+
+
+def test_processes_of_a_grid_take_one_thread_each(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool, grid._one_thread_each():
+        seen = [pool.submit(os.getenv, name).result() for name in grid._THREADS]
+    assert seen == ["1", "1"]
+    assert os.environ["OMP_NUM_THREADS"] == "7" and "OPENBLAS_NUM_THREADS" not in os.environ
 
 
 def test_a_grid_tells_what_a_voxel_is_refused_and_how_it_was_made(tmp_path):

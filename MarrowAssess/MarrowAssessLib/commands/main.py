@@ -70,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if as_program else arguments)
     try:
         args = _parser(arguments).parse_args(arguments)
+        args.as_program = as_program
         with _ended_like_interrupted(as_program):
             return args.run(args)
     except _Ended:

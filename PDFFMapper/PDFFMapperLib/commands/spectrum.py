@@ -77,7 +77,8 @@ def _run_grid(
     """Fit each voxel and write one table and its record."""
     if len(args.spectra) > 1:
         raise ValueError(f"--grid takes one file; {len(args.spectra)} were given.")
-    voxels = fit_grid(checked_name(args.spectra[0]), facts, settings, processes=cores())
+    processes = cores() if args.as_program else 1  # others' main modules are not imported again
+    voxels = fit_grid(checked_name(args.spectra[0]), facts, settings, processes=processes)
     columns = ["i", "j", "k", "r_mm", "a_mm", "s_mm", "quantity", "name", "unit", "value", "sd"]
     rows = []
     for one in voxels:
