@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from MarrowAssessLib.placement.find_spine import explained
+from MarrowAssessLib.placement.found_spine import FoundBody, Spine
 from MarrowAssessLib.placement.sacrum import tell_lowest
 from MarrowAssessLib.placement.spine_network import Structure
+from PDFFMapperLib.images.volume import Volume
 from phantoms.spine import bent_sacrum, healthy, shown
 from scipy import ndimage
 
@@ -59,19 +61,50 @@ def test_a_body_like_l5_without_a_disc_below_is_doubted():
     )
 
 
-def test_a_small_lowest_body_is_s1_though_it_narrows_little():
-    """Real S1 have two thirds of L5's volume where they are drawn, digital ones nearly all."""
-    bones, gaps, facts = healthy(7)
-    bones["taper"][S1] = 0.15
-    bent_sacrum(bones, gaps, 25.0)
-    digital = shown((bones, gaps, facts), "T1", 11, slices=11)
-    spine = explained(digital.chances(), digital.volume)
-    assert "not seen to narrow" in spine.unsure_lowest
-    spine.unsure_lowest = ""
-    mask = spine.bodies[-1].mask
-    mask[:3] = mask[-3:] = False  # of 11 slices
+@pytest.mark.parametrize(
+    ("slices", "turn_deg", "height_mm", "disc_mm", "told", "unsure"),
+    [
+        (7, 40.0, 26.0, 0.0, "S1", ""),
+        (7, 40.0, 26.0, 8.0, "L5", "as below L5, but it is small and turned as S1 is"),
+        (7, 27.0, 26.0, 0.0, "S1", "no disc is seen below the lowest body, but that is not seen"),
+        (11, 27.0, 12.0, 8.0, "L5", ""),
+        (11, 10.0, 9.0, 8.0, "L5", "as small as S2, but the disc above it is thick"),
+    ],
+)
+def test_a_small_body_is_s1_where_it_turns_as_none_of_l5s(
+    slices, turn_deg, height_mm, disc_mm, told, unsure
+):
+    """A broken L5, or one at the image's side, is as small as S1, and may turn by 29 degrees."""
+    spine = blocks(slices, turn_deg, height_mm, disc_mm)
     tell_lowest(spine)
-    assert (spine.lowest, spine.unsure_lowest) == ("S1", "")
+    assert spine.lowest == told
+    assert unsure in spine.unsure_lowest and bool(unsure) == bool(spine.unsure_lowest)
+
+
+def blocks(slices, turn_deg, height_mm, disc_mm):
+    """Three bodies of 11 slices, 26 mm high and 34 deep, and one that narrows to .94 of that."""
+    grid = np.array([[0, 0, 4.0, 0], [1.5, 0, 0, 0], [0, -1.5, 0, 0], [0, 0, 0, 1]])
+    frame = Volume(np.zeros((13, 140, 80), np.float32), grid, "blocks")
+    chances = np.zeros((len(Structure), *frame.array.shape), np.float32)
+    _, front, head = np.moveaxis(frame.to_ras(np.indices(frame.array.shape)[::-1].T), -1, 0)
+    front, head = front.T - 60.0, head.T
+    aside, bodies = np.abs(np.arange(13) - 6)[:, None, None], []
+    for n in range(4):
+        turn, high, wide = np.deg2rad([0, 0, 0, turn_deg])[n], 26.0, 5
+        if n == 3:
+            high, wide = height_mm, slices // 2
+        under = -head - 25.0 - 34.0 * n  # the middle of its upper endplate
+        down = under * np.cos(turn) - front * np.sin(turn)
+        ahead = under * np.sin(turn) + front * np.cos(turn)
+        deep = (ahead > -17) & (ahead < 17 - (2.0 * down / high if n == 3 else 0.0))
+        chances[Structure.DISC][deep & (down > -8) & (down < 0)] = 1
+        mask = deep & (down > 0) & (down < high) & (aside <= wide)
+        center = frame.to_ras(np.argwhere(mask)[:, ::-1]).mean(axis=0)
+        bodies.append(FoundBody(center, np.array([0, np.sin(turn), np.cos(turn)]), mask))
+    chances[Structure.DISC][deep & (down > high) & (down < high + disc_mm)] = 1
+    chances[Structure.SACRUM][deep & (down > high + disc_mm) & (down < high + disc_mm + 25)] = 1
+    chances[Structure.DISC][np.any([body.mask for body in bodies], axis=0)] = 0
+    return Spine(bodies, frame, chances)
 
 
 @pytest.mark.parametrize("ends_mm", [-9, -3, 3, 9])

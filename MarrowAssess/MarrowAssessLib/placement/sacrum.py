@@ -27,10 +27,12 @@ LEAST_SACRUM = 0.05  # of the lowest body's volume: less is no sacrum in view
 SIZE = (0.64, 0.91, 0.10)  # volume over that of the body above
 TAPER = (0.80, 0.97, 0.07)  # depth at the lower end over that at the upper
 KINK_DEG = (30.0, 15.0, 9.0)  # by which the back wall turns from that of the body above
-MOST_TOLD = 5.0  # by one of the three: none decides alone
+MOST_TOLD = 5.0  # by one of the three
 # The three together (natural logarithm of the likelihood ratio): those S1 have .6 to 14, those L5
 # -11 to -4.8 and one -.5. Where no disc is seen below, S1 is certain beyond the first; beyond the
-# second it is S1 whatever lies below. In tilted images S1 may have -4: L5 is told by none of them.
+# second also above a thin one. In tilted images S1 may have -4: L5 is told by none of them.
+# A broken L5 is as small as S1: size counts for S1 only where the walls do (taper and turn: those
+# L5 -1.1 at most).
 S1_WITHOUT_DISC, S1_WITH_DISC = 1.0, 3.0
 # What narrows so much is S1 at any size (digital ones are large), and if its back wall turns so
 # much, whatever lies below. One of 48 real L5 narrows to .88.
@@ -155,11 +157,16 @@ def _by_what_is_below(spine: Spine) -> None:
     full = below.share > FULL_SHARE and ratio > FULL_THICKNESS and not certain
     shape = _shape(spine, lowest)
     narrow = shape.taper < NARROW
-    like_s1 = shape.like_s1 > S1_WITH_DISC or (narrow and shape.kink_deg > TURNED_DEG)
-    spine.lowest = "L5" if full and not like_s1 else "S1"
+    turned = narrow and shape.kink_deg > TURNED_DEG
+    like_s1 = turned or shape.like_s1 > S1_WITH_DISC
+    spine.lowest = "L5" if full and not turned else "S1"
     if full and narrow:
         spine.unsure_lowest = (
             "below the lowest body lies a disc as below L5, but it narrows downward as S1 does"
+        )
+    elif full and like_s1:
+        spine.unsure_lowest = (
+            "below the lowest body lies a disc as below L5, but it is small and turned as S1 is"
         )
     elif full or like_s1:
         return
@@ -205,7 +212,10 @@ def _shape(spine: Spine, index: int) -> _Shape:
     taper, kink_deg = float(np.fmin(one.taper, own.taper)), upper.back_deg - one.back_deg
     measured = (size, SIZE), (taper, TAPER), (kink_deg, KINK_DEG)
     told = [((x - l5) ** 2 - (x - s1) ** 2) / (2 * sd**2) for x, (s1, l5, sd) in measured]
-    return _Shape(taper, kink_deg, float(np.nansum(np.clip(told, -MOST_TOLD, MOST_TOLD))))
+    by_size, *by_walls = np.clip(np.nan_to_num(told), -MOST_TOLD, MOST_TOLD)
+    if sum(by_walls) <= 0:
+        by_size = min(by_size, 0.0)
+    return _Shape(taper, kink_deg, float(by_size + sum(by_walls)))
 
 
 @dataclass(frozen=True)
