@@ -429,7 +429,7 @@ def test_water_densities_against_a_sample(tmp_path, capsys):
     assert main([*given, "--reference-label", "2"]) == 2
     assert "Water densities need --reference-density" in capsys.readouterr().err
     assert main([*given, *flags, "--reference-label", "7"]) == 2
-    assert "No region has the reference's number 7" in capsys.readouterr().err
+    assert "No region has the reference's number or name 7" in capsys.readouterr().err
 
 
 # --- three components -----------------------------------------------------------------------------

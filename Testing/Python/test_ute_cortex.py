@@ -504,7 +504,7 @@ def test_a_bone_joins_the_table_with_what_was_published(volumes, tmp_path, capsy
     capsys.readouterr()
     for wrong, words in (
         ("nowhere", "expected SITE=FILE, such as tibial diaphysis=ute.nii.gz"),
-        (f"{SITE}=x.nii,y.nii,z.nii", "a series and a label map are expected"),
+        (f"{SITE}=x.nii,y.nii,z.nii", "a series and a label map or markups are expected"),
         (f"{bone} --mt x.nii", "x.nii"),
         (f"{bone} --mt", "its options cannot be read, argument --mt: expected one"),
         (f"{bone} --of-what", "its options cannot be read, unrecognized arguments: --of-what"),

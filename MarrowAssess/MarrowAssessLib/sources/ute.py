@@ -1,7 +1,7 @@
 """UTE series of a study's bones from files.
 
 They are given as one text for each site, in the command, the console and the panel alike: the site,
-the series and a label map of the bone if there is one, and after them the options of one bone:
+the series and a label map or markups of the bone if there are, and after them its options:
 "tibial diaphysis=ute.nii.gz,bone.nrrd --suppressed ir.nii.gz --mt mt.nii.gz --same-gain".
 """
 
@@ -43,7 +43,7 @@ def read_site_ute(
 
     Args:
         given: such as "tibial diaphysis=ute.nii.gz --mt mt.nii.gz --same-gain"; with a label map
-            "...=ute.nii.gz,bone.nrrd".
+            or markups "...=ute.nii.gz,bone.nrrd".
         study: that the bones belong to.
         keep_names: whether notes may name files.
         progress: called with the fraction done; returning False cancels.
@@ -73,7 +73,9 @@ def measure_site_ute(
     wanted = site_texts(given, "UTE", EXAMPLE, parser, of_files)
     for n, (site, one) in enumerate(wanted.items()):
         if len(one.paths) > 2:
-            raise ValueError(f"UTE {one.text}: a series and a label map are expected after the =.")
+            raise ValueError(
+                f"UTE {one.text}: a series and a label map or markups are expected after the =."
+            )
         stated = option_values(one.options, BONE.options)
         files = [*one.paths, *(value for value in stated.values() if isinstance(value, Path))]
         key = repr((one.paths, stated, [_state(Path(file)) for file in files]))

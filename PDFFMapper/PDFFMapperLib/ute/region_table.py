@@ -152,7 +152,9 @@ def _with_water(
     label = settings.reference_label
     reference = regions.get(label)
     if reference is None:
-        raise ValueError(f"No region has the reference's number {label} (--reference-label).")
+        raise ValueError(
+            f"No region has the reference's number or name {label} (--reference-label)."
+        )
     pools = pools_of(settings, images[0])
     needed = ("reference_density", "reference_t1", "reference_t2star")
     missing = [name for name in needed if getattr(settings, name) is None]
