@@ -249,7 +249,7 @@ STUB = """#!{python}
 import shutil, sys, time
 print(*sys.argv[1:], file=open({log!r}, "w"))
 command, path, o, folder, f, name = sys.argv[1:]
-assert (command, o, f) == ("auto", "-o", "-f"), sys.argv
+assert (command, o, f) == ("auto", "-o", "-f") and name[0] != "-", sys.argv
 if "slow" in path:
     time.sleep(60)
 if "broken" in path:
@@ -272,7 +272,7 @@ def spec2nii(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
-@pytest.mark.parametrize("name", ["twix.dat", "P1234.7", "scan.data"])
+@pytest.mark.parametrize("name", ["twix.dat", "P1234.7", "scan.data", "-f.dat"])
 @pytest.mark.usefixtures("spec2nii")
 def test_raw_files_are_read_through_spec2nii(name, tmp_path):
     path = tmp_path / name
@@ -298,6 +298,10 @@ def test_what_spec2nii_cannot_convert_is_told(tmp_path, monkeypatch):
         (tmp_path / name).write_bytes(bytes(range(256)))
         with pytest.raises(ValueError, match=sentence):
             read_spectra([tmp_path / name])
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG")
+    sentence = r"picture.png: this is no spectrum that is known; raw files .* end in \.dat, \.7, "
+    with pytest.raises(ValueError, match=sentence):
+        read_spectra([tmp_path / "picture.png"])
     monkeypatch.setattr(raw, "TIME_LIMIT_S", 1.0)
     (tmp_path / "slow.dat").write_bytes(bytes(range(256)))
     with pytest.raises(ValueError, match=r"slow.dat: spec2nii took longer than 1 s and was ended"):

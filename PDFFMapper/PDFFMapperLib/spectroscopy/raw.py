@@ -27,9 +27,15 @@ def converted(path: Path) -> Iterator[Path]:
     """The NIfTI-MRS file that spec2nii makes of a raw file, for as long as it is needed.
 
     Raises:
-        ValueError: it is not installed, failed, took too long, or made none or several of it.
+        ValueError: its ending is of no raw file, or spec2nii is not installed, failed, took too
+            long, or made none or several of it.
     """
-    kind = FORMATS.get(path.suffix.lower(), "no spectrum that is known")
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise ValueError(
+            f"{path.name}: this is no spectrum that is known; raw files of scanners end in "
+            f"{', '.join(FORMATS)}. Convert others to NIfTI-MRS first (spec2nii --help)."
+        )
     command = _command()
     if not command:
         raise ValueError(
@@ -37,8 +43,7 @@ def converted(path: Path) -> Iterator[Path]:
             "installed: pip install spec2nii."
         )
     with TemporaryDirectory(prefix="marrowassess-") as folder:
-        name = path.name.split(".")[0]
-        command += ["auto", str(path.resolve()), "-o", folder, "-f", name]
+        command += ["auto", str(path.resolve()), "-o", folder, "-f", "spectrum"]
         try:
             ended = subprocess.run(
                 command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
