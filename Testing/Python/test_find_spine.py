@@ -227,7 +227,7 @@ def test_fat_brighter_than_fluid_is_told_on_t2_alone_by_the_sac_s_front(
     _, t2, fat = with_fat_behind_the_sac(digital, plain_spine, body, behind)
     placed = csf_of(t2, plain_spine, body, "L3", t2 if told else None)
     found = placed.roi.full_mask(fat.shape)
-    assert found.sum() * t2.voxel_volume_mm3 > 250 and not placed.unsure
+    assert found.sum() * t2.voxel_volume_mm3 > 250 and placed.unsure == [canal.FAT_OR_FLUID]
     assert fat[found].mean() < 0.12 and np.median(t2.array[found]) == 600
 
 
@@ -239,6 +239,23 @@ def test_bright_behind_the_cord_is_fluid_or_fat_and_t2_alone_does_not_tell(plain
     for main, fluid, doubted in ((t2, None, True), (t1, t2, False), (even, None, False)):
         placed = csf_of(main, plain_spine, body, "T9", fluid)
         assert placed.roi.voxels and (canal.FAT_OR_FLUID in placed.unsure) == doubted
+
+
+def test_fluid_behind_a_cord_that_lies_in_front_is_fluid_beside_l1_as_well(plain, plain_spine):
+    """As in a kyphosis: the front is as dark as marrow, and a T1 shows no fat behind."""
+    digital, column = plain
+    body = column.bodies["L1"].surface
+    inside = csf_of(digital.volume, plain_spine, body, "L1").body.full_mask(digital.owner.shape)
+    to_front = digital.volume.to_ras(np.argwhere(inside)[:, ::-1]) @ body.box.axes[1]
+    cord = inside.copy()
+    cord[inside] = to_front > np.quantile(to_front, 0.5)
+    shown_t2, shown_t1 = np.where(inside, 600.0, 250.0), np.array(digital.volume.array)
+    shown_t2[cord], shown_t1[inside] = 280.0, 100.0
+    t1, t2 = (digital.volume.with_array(a.astype(np.float32)) for a in (shown_t1, shown_t2))
+    for main, doubts in ((t2, [canal.FAT_OR_FLUID]), (t1, [])):
+        placed = csf_of(main, plain_spine, body, "L1", t2)
+        found = placed.roi.full_mask(inside.shape)
+        assert found.any() and cord[found].mean() < 0.1 and placed.unsure == doubts
 
 
 def test_dark_fluid_beside_the_cord_is_doubted_and_beside_its_end_is_not(plain, plain_spine):

@@ -43,8 +43,8 @@ BRIGHT = 1.3  # canal over marrow: then CSF is what is bright
 # At the cord's end and beside roots fluid is left.
 NO_CORD = ("L1", "L2", "L3", "L4", "L5", "L6", "S1")
 FAT_OR_FLUID = (
-    "What is brightest in the canal lies behind the sac's front: fluid behind the cord, or fat, "
-    "which this image alone does not tell; give a T1 as well, or measure beside a lumbar vertebra."
+    "What is brightest in the canal lies behind the sac's front: fluid behind cord or roots, or "
+    "fat, which this image alone does not tell; give a T1 as well."
 )
 BESIDE_CORD = (
     "The cord may lie here and is not told from CSF in this image; give a T2 or STIR, or measure "
@@ -58,8 +58,10 @@ def csf_of(
     """CSF behind a body.
 
     Where CSF is bright (T2, STIR), the brightest even part of the canal's inside is fluid, for
-    roots and cord are darker, and what is no fat on the image that is drawn on; beside lumbar
-    bodies what is no brighter than the sac's front, for fat lies behind the sac. Where it is dark
+    roots and cord are darker, and what is no fat on the image that is drawn on. Where that shows
+    fluid bright itself, fat behind the sac may be the brightest: beside lumbar bodies the sac's
+    front then tells fluid's level, unless it is no brighter than marrow (a cord or roots that lie
+    in front, as in a kyphosis), and it is doubted. Where CSF is dark
     (T1), roots are hardly brighter than fluid, but they sink to the back of the sac, for the
     patient lies on it: fluid is the even part of the front.
 
@@ -81,7 +83,7 @@ def csf_of(
             marrow = _marrow_level(shown, body)
             bright = fluid is not None or np.quantile(values[core], BRIGHTEST) > BRIGHT * marrow
             inside, front = depth > WALL_MM, _front_of_sac(mask, local)
-            fat_behind = False
+            bright_behind = False
             if bright:
                 if not alone:  # fat may be the brightest there
                     drawn_on = _smooth_values(volume, volume, mask.shape, offset)
@@ -89,8 +91,8 @@ def csf_of(
                 # Beside the cord's end the core is cord, and fluid lies round it.
                 level = max(_brightest(values, core & inside), _brightest(values, inside))
                 in_front = _brightest(values, front & inside)
-                fat_behind = 0 < in_front < ALIKE_IN_FRONT * level
-                if fat_behind and site in NO_CORD:
+                bright_behind = alone and 0 < in_front < ALIKE_IN_FRONT * level
+                if bright_behind and site in NO_CORD and in_front > BRIGHT * marrow:
                     level = in_front
                     inside &= values <= level / ALIKE_IN_FRONT
                 like_fluid = values >= BRIGHT_SHARE * level
@@ -106,7 +108,7 @@ def csf_of(
     found = Placement(whole, region, [])
     if roi.any() and not bright and site not in NO_CORD:
         found.doubt(BESIDE_CORD)
-    if roi.any() and fat_behind and alone and site not in NO_CORD:
+    if roi.any() and bright_behind:
         found.doubt(FAT_OR_FLUID)
     if roi.sum() * volume.voxel_volume_mm3 < LEAST_MM3:
         found.doubt("Little CSF was found behind the body; place it by hand.")
