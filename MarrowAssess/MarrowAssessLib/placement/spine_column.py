@@ -23,6 +23,7 @@ from MarrowAssessLib.placement.column import CSF_LEVEL, Column, doubtful
 from MarrowAssessLib.placement.ct import as_seen, is_ct
 from MarrowAssessLib.placement.disc import disc_seen
 from MarrowAssessLib.placement.find_spine import find_spine
+from MarrowAssessLib.placement.fold import IN_FOLD, doubt_fold
 from MarrowAssessLib.placement.found_outline import AT_EDGE_MM, FoundOutlines, found_outlines
 from MarrowAssessLib.placement.found_spine import Spine
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
@@ -116,6 +117,7 @@ def find_column(
     volume = volumes[0]
     outlines = found_outlines(volume, spine, share(progress, FOUND, FITTED))
     placed = [outlines.surface(n) for n in range(len(spine.bodies))]
+    folded = doubt_fold(volume, spine) if ct is None else []
     names, ground, doubts = _names(spine, [one for one, _ in placed], click, options)
     of_all = [INFANT] if spine.like_an_infant else []
     cut = [n for n in (0, len(placed) - 1) if _mostly_cut(placed[n][0])]
@@ -124,7 +126,7 @@ def find_column(
     for n in kept:
         tell(progress, FITTED + (DRAWN - FITTED) * n / len(placed), FINDING)
         surface, agreement = placed[n]
-        said = [*doubts.get(n, []), *of_all]
+        said = [*doubts.get(n, []), *of_all, *([IN_FOLD] if n in folded else [])]
         bodies[names[n]] = _body(volume, surface, agreement, names[n], said, options)
     column = Column(bodies, {}, ground=ground)
     column.disc_chance = spine.frame.with_array(spine.disc_chance().copy())

@@ -1,0 +1,78 @@
+"""Fold-over from head to foot: told where the two ends of an image run into each other."""
+
+import numpy as np
+import pytest
+from MarrowAssessLib.placement.fold import doubt_fold, folded_over
+from MarrowAssessLib.placement.found_spine import FoundBody, Spine
+from MarrowAssessLib.placement.spine_column import find_column
+from PDFFMapperLib.images.volume import Volume
+from phantoms.spine import healthy, shown
+
+
+def folded(volume, rows, end=-1):
+    """A volume too short by so many rows, which lie on its other end; a coil sees ends less."""
+    count = volume.array.shape[1]
+    away = np.minimum(np.arange(count), np.arange(count)[::-1]) / (count / 5)
+    array = (volume.array * np.clip(away, 0.25, 1)[:, None]).astype(np.float32)
+    if end < 0:
+        short = array[:, :-rows].copy()
+        short[:, :rows] += array[:, -rows:]
+        return volume.with_array(short)
+    short = array[:, rows:].copy()
+    short[:, -rows:] += array[:, :rows]
+    grid = volume.ijk_to_ras.copy()
+    grid[:3, 3] += rows * grid[:3, 1]
+    return Volume(short, grid, volume.name)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return shown(healthy(3), "T2", 11, slices=9).volume
+
+
+@pytest.mark.parametrize("end", [-1, 1])
+@pytest.mark.parametrize("rows", [20, 40])
+def test_an_image_whose_ends_run_into_each_other_is_folded(plain, rows, end):
+    assert folded_over(folded(plain, rows, end))
+
+
+@pytest.mark.parametrize("contrast", ["T1", "T2", "GRE", "STIR"])
+@pytest.mark.parametrize("level", [3.0, 5.8, 10.0])
+def test_an_image_that_is_cut_off_is_not_folded(contrast, level):
+    volume = shown(healthy(5), contrast, 12, level=level, slices=5).volume
+    assert not folded_over(volume)
+    assert not folded_over(volume.with_array(volume.array[:, 15:-15]))
+    assert not folded_over(volume.with_array(volume.array[:, :30]))
+
+
+def test_what_runs_along_a_whole_image_is_no_fold(plain):
+    """The lines of a table or a coil: all rows are alike."""
+    lines = 1500 * (np.arange(plain.array.shape[2]) % 8 < 2)
+    assert not folded_over(plain.with_array(plain.array + lines.astype(np.float32)))
+
+
+def test_bodies_near_the_ends_of_a_folded_image_are_doubted_and_those_in_the_middle_are_not(plain):
+    column = find_column([folded(plain, 30)])
+    assert (
+        "The image is folded over: what lies beyond its upper or lower end shows at the other one."
+        in column.unsure
+    )
+    said = "The body's outline is not certain: the image is folded over there."
+    told = [said in placed.unsure for placed in column.bodies.values()]
+    assert told[0] and not all(told)
+    assert not any("folded" in text for text in find_column([plain]).unsure)
+
+
+@pytest.mark.parametrize(("row", "told"), [(0.1, True), (0.5, False)])
+def test_the_level_of_a_lowest_body_in_a_fold_is_doubted(plain, row, told):
+    volume = folded(plain, 30)
+    rows = volume.array.shape[1]
+    places = np.array([[60, rows / 2, 4], [60, row * rows, 4]])
+    bodies = [
+        FoundBody(one, np.eye(3)[2], np.ones((1, 1, 1), bool)) for one in volume.to_ras(places)
+    ]
+    spine = Spine(bodies, volume, np.zeros((11, 1, 1, 1)), "S1")
+    assert doubt_fold(volume, spine) == ([1] if told else [])
+    assert spine.unsure_lowest == (
+        "the image is folded over where the lowest body lies" if told else ""
+    )
