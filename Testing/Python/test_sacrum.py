@@ -120,6 +120,36 @@ def test_an_image_that_cuts_s1_says_so():
     )
 
 
+def ends_at(bone, kink_deg=0.0, below_mm=2.0, seed=3):
+    """What is told of the lowest body where the image ends below a bone's middle; see `lowest`."""
+    bones, gaps, facts = healthy(seed)
+    bent_sacrum(bones, gaps, kink_deg)
+    digital = shown((bones, gaps, facts), "T1", 11, slices=7)
+    rows = np.flatnonzero((digital.owner == bone + 1).any(axis=(0, 2)))
+    end = round(rows.mean() + below_mm / digital.volume.spacing[1])
+    chances = digital.chances(sacral_disc=True)[:, :, :end]
+    spine = explained(chances, digital.volume.with_array(digital.volume.array[:, :end]))
+    owner = np.bincount(digital.owner[:, :end][spine.bodies[-1].mask])
+    return spine.lowest, digital.level(int(owner[1:].argmax()) + 1), spine.unsure_lowest
+
+
+@pytest.mark.parametrize("below_mm", [-4.0, 2.0])
+def test_s1_of_which_only_the_top_is_in_view_is_told_by_its_turn_and_doubted(below_mm):
+    assert ends_at(S1, 15.0, below_mm) == (
+        "S1",
+        "S1",
+        "of the lowest body only the top is in view, and only its turn tells that it is S1",
+    )
+    assert ends_at(S1, 0.0, below_mm) == ("", "S1", "")  # it turns as little as L5
+
+
+@pytest.mark.parametrize("bone", [L5, L5 + 1, L5 + 3])
+@pytest.mark.parametrize("below_mm", [2.0, 9.0])
+def test_where_the_image_ends_at_another_body_no_level_is_told(bone, below_mm):
+    told, true, unsure = ends_at(bone, 15.0, below_mm)
+    assert (told, unsure) == ("", "") and true != "S1"
+
+
 @pytest.mark.parametrize(
     ("size", "disc", "bodies", "said"),
     [

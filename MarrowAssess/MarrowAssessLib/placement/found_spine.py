@@ -120,6 +120,21 @@ def body_axes(body: FoundBody, frame: Volume) -> tuple[np.ndarray, np.ndarray, n
     return axes, np.maximum((high - low) / 2 + HALF_VOXEL_MM, LEAST_HALF_MM), center
 
 
+def endplate_deg(body: FoundBody, frame: Volume, side: int) -> float:
+    """By how much an endplate (side 1 the upper, -1 the lower) falls to the front of the image.
+
+    NaN where too little of it is seen.
+    """
+    axes = image_axes(frame)
+    own = _upright(axes, body.up)
+    points = frame.to_ras(np.argwhere(body.mask)[:, ::-1])
+    slopes = _slopes((points - points.mean(axis=0)) @ own.T, side)
+    if slopes is None:
+        return np.nan
+    up = own[2] - slopes[1] * own[1]
+    return float(np.rad2deg(np.arctan2(up @ axes[1], up @ axes[2])))
+
+
 def _slopes(local: np.ndarray, side: int) -> np.ndarray | None:
     """Slopes to the right and to the front of a body's upper (side 1) or lower endplate."""
     plate = _plate(local, side)
