@@ -63,16 +63,18 @@ def test_bodies_near_the_ends_of_a_folded_image_are_doubted_and_those_in_the_mid
     assert not any("folded" in text for text in find_column([plain]).unsure)
 
 
-@pytest.mark.parametrize(("row", "told"), [(0.1, True), (0.5, False)])
-def test_the_level_of_a_lowest_body_in_a_fold_is_doubted(plain, row, told):
+@pytest.mark.parametrize(
+    ("row", "lowest", "told"), [(0.1, "S1", True), (0.1, "", False), (0.5, "S1", False)]
+)
+def test_the_level_of_a_lowest_body_in_a_fold_is_doubted(plain, row, lowest, told):
     volume = folded(plain, 30)
     rows = volume.array.shape[1]
     places = np.array([[60, rows / 2, 4], [60, row * rows, 4]])
     bodies = [
         FoundBody(one, np.eye(3)[2], np.ones((1, 1, 1), bool)) for one in volume.to_ras(places)
     ]
-    spine = Spine(bodies, volume, np.zeros((11, 1, 1, 1)), "S1")
-    assert doubt_fold(volume, spine) == ([1] if told else [])
+    spine = Spine(bodies, volume, np.zeros((11, 1, 1, 1)), lowest)
+    assert doubt_fold(volume, spine) == ([1] if row < 0.3 else [])
     assert spine.unsure_lowest == (
         "the image is folded over where the lowest body lies" if told else ""
     )

@@ -33,7 +33,8 @@ def doubt_fold(volume: Volume, spine: Spine) -> list[int]:
     if folded_over(volume):
         spine.notes.append(FOLDED)
         doubted = _near_ends(volume, np.array([body.center for body in spine.bodies]))
-        if len(spine.bodies) - 1 in doubted and not spine.unsure_lowest:
+        certain = spine.lowest and not spine.unsure_lowest
+        if certain and len(spine.bodies) - 1 in doubted:
             spine.unsure_lowest = "the image is folded over where the lowest body lies"
     return doubted
 
