@@ -28,7 +28,7 @@ from PDFFMapperLib.ute.region_signal import CHI2_95
 from PDFFMapperLib.ute.ring import fit_ring
 from PDFFMapperLib.ute.ring_levels import ratio_of_levels
 from phantoms.long_bones import Femur, PorousTibia
-from scipy.ndimage import binary_fill_holes, distance_transform_edt
+from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter
 
 GIVEN = {"echo_times_s": None, "sigma": None, "same_gain": True, "point": None, "psf": 0.85}
 SETTINGS = SimpleNamespace(**GIVEN)
@@ -208,6 +208,102 @@ def test_pores_of_cortex_raise_pi_and_trabeculae_thicken_it_by_less_than_their_o
     assert true > truth.porosity_index + 5 if canals else true == truth.porosity_index
     low, high = (-0.012, 0.012) if canals else (0.01, 0.035)  # of 6 % more bone in trabeculae
     assert low < found.area_mm2()[0] / truth.area_mm2 - 1 < high
+
+
+# --- one image ------------------------------------------------------------------------------------
+
+
+def drawn_image(truth, marrow=1.6, outside=1.3, layer=None, slices=3):
+    """A first echo of a tibia with stated levels; muscle up to `layer` voxels, fat beyond."""
+    inside, bone, around = truth._blurred()
+    shade = truth.snr * (1 - truth.shading * np.linspace(0, 1, truth.size)[:, None])
+    true = marrow * inside + truth.cortex(0.032) * bone + outside * around
+    if layer is not None:
+        place = np.arange(truth.size) - (truth.size - 1) / 2
+        row, column = np.meshgrid(place, place, indexing="ij")
+        outer = truth.edges(np.arctan2(row, column))[1]
+        true += 0.3 * gaussian_filter((np.hypot(row, column) > outer + layer) * 1.0, 1.2) * around
+    noise = np.random.default_rng(0).standard_normal((2, slices, *true.shape))
+    array = (5 * np.abs(shade * true + noise[0] + 1j * noise[1])).astype(np.float32)
+    return truth.volumes(1, (0.032,))[0].with_array(array)
+
+
+def one_image(volume, **more):
+    return UTE.recipe("cortex").make([volume], echo_times_s=[3.2e-5], **more)
+
+
+@pytest.mark.parametrize(("thickness", "snr"), [(3.0, 40), (5.0, 20), (8.0, 20)])
+def test_one_image_tells_thickness_and_area_and_no_pi(thickness, snr):
+    truth = Tibia(thickness=thickness, radius=18, snr=snr)
+    share, doubt = one_image(truth.volumes(4, (0.032,), 4)[0])
+    assert (share.kind.id, doubt.kind.id) == ("cortex_share", "doubt")
+    found = share.provenance["region"]
+    value, lower, upper = found["thickness"]
+    assert value == pytest.approx(truth.thickness_mm, abs=0.15 * 0.5)
+    assert lower < truth.thickness_mm < upper < lower + 0.5
+    assert found["area"][1] < truth.area_mm2 < found["area"][2]
+    assert "thickness, left" in found and "budget: thickness, blur +5 %" in found
+    assert not [name for name in found if "PI" in name or "later echo" in name]
+    assert [set(one) for one in share.provenance["slices"]] == 4 * [
+        {"slice", "thickness_mm", "area_mm2"}
+    ]
+    assert any("Of one image cortex is what is darker" in one for one in share.provenance["notes"])
+    true, seen = np.broadcast_to(truth.share(), (4, 64, 64)), share.volume.array > 50
+    assert 2 * (seen & true).sum() / (seen.sum() + true.sum()) > (0.95 if thickness > 3 else 0.9)
+
+
+@pytest.mark.parametrize(
+    ("marrow", "outside"), [(1.3, 1.1), (1.0, 1.3), (1.6, 1.0), (1.1, 1.1), (1.3, 1.3)]
+)
+def test_one_image_without_contrast_is_refused(marrow, outside):
+    """Cortex is 0.92; SNR 20, so that 1.1 is 3 times the noise away, and 1.3 found."""
+    image = drawn_image(Tibia(thickness=5.0, radius=18, snr=20), marrow, outside)
+    if marrow == outside == 1.3:
+        assert one_image(image)[0].provenance["region"]["thickness"]
+        return
+    with pytest.raises(ValueError, match="No closed ring that is darker than the marrow"):
+        one_image(image)
+
+
+@pytest.mark.parametrize("snr", [20, 40])
+def test_thin_layers_beside_cortex_are_refused_in_one_image_or_widen_its_interval(snr):
+    """Muscle between cortex and fat: 0.3 to 0.8 voxels too thick, told as 0.1 without."""
+    truth = Tibia(thickness=5.0, radius=14, snr=snr)
+    plain = one_image(drawn_image(truth))[0].provenance["region"]["thickness"]
+    _, lower, upper = one_image(drawn_image(truth, layer=1))[0].provenance["region"]["thickness"]
+    assert lower < truth.thickness_mm < upper
+    assert upper - lower > 1.2 * (plain[2] - plain[1])
+    with pytest.raises(ValueError, match=r"one image tells moves by 0\.[4-7] voxels with the"):
+        one_image(drawn_image(truth, layer=3))
+
+
+def test_a_bone_of_one_image_has_its_ratio_and_says_why_it_has_no_pi():
+    truth = Tibia(thickness=5.0, radius=18, snr=40)
+    image = truth.volumes(3, (0.032,))[0]
+    suppressed = image.with_array(image.array * 0.25)
+    given = {"echo_times_s": [3.2e-5], "sigma": 5.0, "same_gain": True}
+    bone = BONE.measure([image], suppressed=suppressed, **given)
+    assert bone.values["thickness"].lower < truth.thickness_mm < bone.values["thickness"].upper
+    assert bone.values["SR of the fitted ring"].value == pytest.approx(4, abs=0.1)
+    assert bone.refused["PI"].startswith("PI needs two echo times")
+    assert "PI of the fitted ring" not in bone.values
+
+
+def test_one_image_is_measured_by_the_command(tmp_path, capsys):
+    image = Tibia(thickness=5.0, radius=18).volumes(2, (0.032,))[0]
+    image.attributes.clear()
+    write_volume(image, tmp_path / "one.nrrd")
+    given = ["ute", str(tmp_path / "one.nrrd"), "--method", "cortex", "--out", str(tmp_path / "o")]
+    assert main([*given, "--echo-times", "0.032", "--unit", "ms"]) == 0
+    assert "Cortex: thickness 2.4" in capsys.readouterr().out
+    assert sorted(one.name for one in (tmp_path / "o").iterdir()) == [
+        "ute_cortex_share.nrrd",
+        "ute_doubt.nrrd",
+        "ute_maps.json",
+    ]
+    given[3] = "porosity-index"
+    assert main([*given, "--echo-times", "0.032", "--unit", "ms"]) == 2
+    assert "PI needs two echo times" in capsys.readouterr().err
 
 
 # --- bone -----------------------------------------------------------------------------------------

@@ -101,6 +101,8 @@ def measure_bone(
         _take(found, "PI", lambda: porosity_index(data, inside))
         if len(data.te_ms) > 2:
             _take(found, "bound_fraction", lambda: _components(data, inside))
+    if len(data.te_ms) == 1:  # whose ring has no PI either
+        _take(found, "PI", lambda: porosity_index(data, inside))
     for name, pair, measure in pairs:
         found.notes += [f"{name}: {note}" for note in pair.notes]
         if inside.any():
@@ -152,26 +154,27 @@ def cortex_values(cortex: Cortex, data: UteImages) -> list[RegionValue]:
     rows = [_row("thickness", *cortex.thickness_mm(), "mm")]
     rows += [_row(f"thickness, {name}", *one, "mm") for name, one in cortex.sectors.items()]
     rows.append(_row("area", *cortex.area_mm2(), "mm^2"))
-    rows.append(_fitted_porosity(cortex, data))
-    rows += part_values(cortex, lambda inside: porosity_index(data, inside))
+    if len(data.te_ms) > 1:
+        rows.append(_fitted_porosity(cortex, data))
+        rows += part_values(cortex, lambda inside: porosity_index(data, inside))
     if len(data.te_ms) >= LEAST_COMPONENT_ECHOES:
         rows += part_values(cortex, lambda inside: _components(data, inside))
     return rows
 
 
 def slice_values(cortex: Cortex) -> list[dict[str, float | list[float]]]:
-    """Of each slice along the bone thickness and area with their SD by noise, and the ring's PI."""
+    """Of each slice along the bone thickness and area with their SD by noise; PI of two echoes."""
     found = []
     for k, ring in cortex.rings.items():
-        ratio = ratio_of_levels([ring.told], cortex.model_sd_mm).times(100)
-        found.append(
-            {
-                "slice": k,
-                "thickness_mm": list(ring.mean_thickness()),
-                "area_mm2": list(ring.area()),
-                "PI_percent": [ratio.value, ratio.lower, ratio.upper],
-            }
-        )
+        row = {
+            "slice": k,
+            "thickness_mm": list(ring.mean_thickness()),
+            "area_mm2": list(ring.area()),
+        }
+        if len(ring.levels) > 1:
+            ratio = ratio_of_levels([ring.told], cortex.model_sd_mm).times(100)
+            row["PI_percent"] = [ratio.value, ratio.lower, ratio.upper]
+        found.append(row)
     return found
 
 

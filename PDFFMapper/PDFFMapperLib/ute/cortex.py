@@ -1,7 +1,8 @@
-"""The cortex of a long bone's shaft, found by itself on a short and a later echo.
+"""The cortex of a long bone's shaft, found by itself on a short and a later echo, or on one image.
 
 Cortex loses its signal between both echoes, marrow and muscle keep theirs: the largest hole of what
-loses it is the marrow cavity, and the ring around it is fitted slice by slice (`ring`).
+loses it is the marrow cavity, and the ring around it is fitted slice by slice (`ring`). Of one
+image cortex is what is darker than the marrow and the muscle beside it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from scipy.special import ndtr
 
 from PDFFMapperLib.images.volume import lies_outside
 from PDFFMapperLib.ute.curve import box_around, placed, polar_curve
-from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, porosity_echoes
+from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, cortex_echoes
 from PDFFMapperLib.ute.noise import Noise
 from PDFFMapperLib.ute.ring import MARROW_FAT, Ring, fit_ring
 from PDFFMapperLib.ute.ring_images import MeanLevels, mean_levels
@@ -27,10 +28,15 @@ from PDFFMapperLib.water_fat.spectra import fat_spectrum
 MOST_OTHER = 0.001
 MODEL_SD_SHARE = 0.002  # of a thickness, where edges that are not parallel have several
 MODEL_SD_VOXELS = 0.02  # by phantoms of 2 to 9 voxels: smooth edges, noise of magnitudes
+ONE_IMAGE_SD_VOXELS = 0.06  # the same of one image, whose marrow blur and level are told less
 SAID_TILT_DEG, MOST_TILT_DEG = 10.0, 25.0  # areas 1.5 and 10 % too large
 LAYERS = ("endosteal", "middle", "periosteal")
 _IN_PHASE = 0.9  # cosine, above which the share of fat hardly matters
 _LOST, _MARROW_LOST = 0.65, 0.75  # of the ratio of both echoes that other tissue keeps
+_DARK = 0.92  # of what lies beside it, below which a voxel of one image may be cortex
+_CLEARLY_DARK, _LEAST_CONTRAST = 0.8, 5.0  # of what lies beside a fitted ring, and times the noise
+_NEAR, _MOST_MOVED, _OFF_BY_MOVED = 2.0, 0.3, 1.5  # blurs; voxels; SD of a thickness over its move
+_WIDEST_MM, _DARK_SMOOTH = 12.0, 0.7  # of a cortex; by so many voxels one image is smoothed
 _RAYS, _RAY_STEP = 90, 0.25
 _MOST_MISFIT = 2.0
 _MOST_FITS, _SETTLED = 6, 0.02  # of a ring, until its thickness stays within this part of itself
@@ -41,6 +47,17 @@ NO_RING = (
     "bone's shaft; name a point inside the cavity (--point R,A,S) or give the bone as labels."
 )
 
+NO_DARK_RING = (
+    "No closed ring that is darker than the marrow in it and the muscle around it was found in "
+    f"this one image, by {100 - 100 * _CLEARLY_DARK:.0f} % and {_LEAST_CONTRAST:g} times the noise "
+    f"at least and itself {LEAST_SNR:g} times the noise: slices must lie across a long bone's "
+    "shaft; name a point inside the cavity (--point R,A,S), or add an echo of 1.8 to 3 ms, which "
+    "tells cortex by its decay."
+)
+ONE_IMAGE = (
+    "Of one image cortex is what is darker than marrow and muscle; a later echo (1.8 to 3 ms) "
+    "tells it by its decay, and its PI."
+)
 NO_DRAWN_RING = (
     "The cortex as drawn encloses no marrow cavity, or not that of the point: draw it in each "
     "slice as a ring around the cavity."
@@ -111,7 +128,7 @@ def find_cortex(
     """Find the cortex around the largest marrow cavity, or around that of a point.
 
     Args:
-        data: two echoes at least.
+        data: an early echo, with a later one for PI.
         psf_voxels: blur of the images, SD of a Gaussian (see `recipe.PSF`).
         point_ras: in the cavity, mm.
         drawn: voxels from which the ring of each slice is fitted, instead of looking for it.
@@ -121,22 +138,28 @@ def find_cortex(
     """
     axis = axis_along(data.grid)
     pair, spacing = pair_of(data, axis)
-    if drawn is None:
+    if drawn is not None:
+        lost = np.moveaxis(drawn, axis, 0)
+    elif len(pair) == 1:
+        lost = _is_darker(pair[0], data.noise.sigma, spacing)
+    else:
         beats = np.abs(_marrow_of(data))
         shown = _smoothed(pair, data.noise)
         lost = _loses_signal(shown, data.noise.sigma, min(beats[1] / beats[0], 1.0))
-    else:
-        lost = np.moveaxis(drawn, axis, 0)
     index = _index(data, point_ras, axis)
-    cavity = _cavity(lost, index, NO_RING if drawn is None else NO_DRAWN_RING)
-    rings, dropped = {}, 0
+    no_ring = NO_DARK_RING if len(pair) == 1 else NO_RING
+    cavity = _cavity(lost, index, no_ring if drawn is None else NO_DRAWN_RING)
+    rings, nearer, dropped = {}, {}, 0
     for k in np.flatnonzero(cavity.any(axis=(1, 2))):
         try:
-            rings[int(k)] = _ring_of(pair[:, k], lost[k], cavity[k], spacing, psf_voxels, data)
+            ring = _ring_of(pair[:, k], lost[k], cavity[k], spacing, psf_voxels, data)
+            if len(pair) == 1:
+                nearer[int(k)] = _nearer(ring, pair[:, k], spacing, psf_voxels, data)
+            rings[int(k)] = ring
         except ValueError:
             dropped += 1
     if not rings:
-        raise ValueError(NO_RING)
+        raise ValueError(no_ring)
     tilt = _tilt_deg(rings, float(data.grid.spacing[::-1][axis]))
     if tilt > MOST_TILT_DEG:
         raise ValueError(
@@ -167,6 +190,8 @@ def find_cortex(
     voxels = [np.moveaxis(one, 0, axis) for one in voxels]
     thickness = float(np.mean([ring.mean_thickness()[0] for ring in rings.values()]))
     model_sd = float(np.hypot(MODEL_SD_VOXELS * spacing.mean(), MODEL_SD_SHARE * thickness))
+    if nearer:
+        model_sd = _sd_of_one_image(list(rings.values()), list(nearer.values()), spacing)
     return Cortex(rings, axis, *voxels, _sectors(rings, sides, model_sd), model_sd, notes)
 
 
@@ -200,25 +225,27 @@ def _index(data: UteImages, point_ras: Sequence[float] | None, axis: int) -> np.
 
 
 def _marrow_of(data: UteImages) -> np.ndarray:
-    """`marrow_signal` at both echoes that tell the cortex."""
-    return marrow_signal(data.te_ms[list(porosity_echoes(data.te_ms))], data.field_t)
+    """`marrow_signal` at the echoes that tell the cortex."""
+    return marrow_signal(data.te_ms[list(cortex_echoes(data.te_ms))], data.field_t)
 
 
 def pair_of(data: UteImages, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both echoes that tell the cortex, (2, slices, rows, columns), and spacing in slices, mm."""
-    pair = np.moveaxis(data.signal[list(porosity_echoes(data.te_ms))], axis + 1, 1)
+    """Echoes that tell the cortex, (1 or 2, slices, rows, columns), and spacing in slices, mm."""
+    pair = np.moveaxis(data.signal[list(cortex_echoes(data.te_ms))], axis + 1, 1)
     return pair, np.delete(data.grid.spacing[::-1], axis)
 
 
 def facts_of_rings(data: UteImages, psf_mm: float) -> tuple[object, ...]:
     """What `fit_ring` is told of images besides its start: blur, noise and fat's signal."""
-    fat = fat_signal(data.te_ms[list(porosity_echoes(data.te_ms))], data.field_t)
+    fat = fat_signal(data.te_ms[list(cortex_echoes(data.te_ms))], data.field_t)
     return psf_mm, data.noise.sigma, data.noise.share, data.noise.coils, fat
 
 
 def _phase_notes(data: UteImages, fat: float) -> list[str]:
     """What to know where marrow and water are not in phase in the later echo."""
-    te_ms = data.te_ms[porosity_echoes(data.te_ms)[1]]
+    if len(data.te_ms) == 1:
+        return [ONE_IMAGE]
+    te_ms = data.te_ms[cortex_echoes(data.te_ms)[1]]
     if data.field_t is None:
         return [
             f"The field strength is not known, so that fat is taken to be in phase with water at "
@@ -258,6 +285,25 @@ def _loses_signal(pair: np.ndarray, sigma: float, beat: float) -> np.ndarray:
         raise ValueError(NO_RING)
     kept = late / np.maximum(early, sigma)
     return tissue & (kept < min(_LOST, _MARROW_LOST * beat) * np.median(kept[tissue]))
+
+
+def _is_darker(image: np.ndarray, sigma: float, spacing: np.ndarray) -> np.ndarray:
+    """Voxels of an image with signal, but less of it than what lies on both sides of them.
+
+    What lies beside a voxel is a grey closing, which follows a coil's shading. Muscle between
+    cortex and brighter fat is dark beside these too, so that a voxel is also nearer to the darkest
+    one around than to what lies beside.
+    """
+    reach = np.ceil(_WIDEST_MM / 2 / spacing).astype(int)
+    around = [(0, 0), *((n, n) for n in reach)]
+    inside = (slice(None), *(slice(n, -n) for n in reach))
+    known = np.nan_to_num(image.astype(np.float64))
+    smooth = ndimage.gaussian_filter(known, (0, _DARK_SMOOTH, _DARK_SMOOTH))
+    size = (1, *(2 * reach + 1))
+    beside = ndimage.grey_closing(np.pad(smooth, around), size)[inside]
+    dark = (image > LEAST_SNR * sigma) & (smooth < _DARK * beside)
+    darkest = ndimage.minimum_filter(np.where(dark, smooth, np.inf), size)
+    return dark & (smooth < (beside + darkest) / 2)
 
 
 def _cavity(lost: np.ndarray, index: np.ndarray | None, none: str) -> np.ndarray:
@@ -338,17 +384,54 @@ def _ring_of(
         not settled
         or ring.misfit > _MOST_MISFIT
         or ring.levels[0, 1] < LEAST_SNR * data.noise.sigma
-        or _keeps_signal(ring, data.noise.sigma)
+        or not _is_cortex(ring, data.noise.sigma)
     ):
         raise ValueError(NO_RING)
     return ring
 
 
-def _keeps_signal(ring: Ring, sigma: float) -> bool:
-    """Whether the later echo keeps as much of a ring as of what lies beside it: it is no cortex."""
+def _nearer(
+    ring: Ring, image: np.ndarray, spacing: np.ndarray, psf_voxels: float, data: UteImages
+) -> Ring:
+    """The ring by the voxels nearest to its edges alone."""
+    facts = facts_of_rings(data, psf_voxels * float(spacing.mean()))
+    start = ring.mean_thickness()[0]
+    return fit_ring(image, tuple(spacing), ring.curve, start, *facts, reach=_NEAR)
+
+
+def _sd_of_one_image(rings: list[Ring], nearer: list[Ring], spacing: np.ndarray) -> float:
+    """SD of the model of a thickness by one image, mm.
+
+    Muscle or tendon between cortex and brighter fat is taken for half a cortex, the more so the
+    more voxels beyond it count: where these move the thickness, it is off by about twice of that.
+
+    Raises:
+        ValueError: they move it too far.
+    """
+    far, near = (np.array([one.mean_thickness() for one in each]) for each in (rings, nearer))
+    moved = abs(float(np.mean(far[:, 0] - near[:, 0])))
+    noise = float(np.sqrt(np.sum(near[:, 1] ** 2)) / len(near))
+    if moved > np.hypot(_MOST_MOVED * spacing.mean(), 2 * noise):
+        raise ValueError(
+            f"The thickness that one image tells moves by {moved / spacing.mean():.1f} voxels with "
+            "the voxels around the ring that count, so that what lies beside cortex is not marrow "
+            "and muscle alone, but thin layers or fat; an echo of 1.8 to 3 ms tells them from it."
+        )
+    return float(np.hypot(ONE_IMAGE_SD_VOXELS * spacing.mean(), _OFF_BY_MOVED * moved))
+
+
+def _is_cortex(ring: Ring, sigma: float) -> bool:
+    """Whether the later echo keeps less of a ring than of what lies beside it.
+
+    Of one image, whether it is darker than both by more than noise could make it.
+    """
+    if len(ring.levels) == 1:
+        marrow, cortex, outside = ring.levels[0]
+        beside = min(marrow, outside)
+        return cortex < min(_CLEARLY_DARK * beside, beside - _LEAST_CONTRAST * sigma)
     early, late = ring.levels
     beside = [n for n in (0, 2) if early[n] > LEAST_SNR * sigma]
-    return late[1] / early[1] > _LOST * max((late[n] / early[n] for n in beside), default=np.inf)
+    return late[1] / early[1] <= _LOST * max((late[n] / early[n] for n in beside), default=np.inf)
 
 
 def marrow_signal(te_ms: np.ndarray, field_t: float | None) -> np.ndarray:

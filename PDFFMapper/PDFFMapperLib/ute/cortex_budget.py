@@ -21,7 +21,7 @@ def cortex_budget(cortex: Cortex, data: UteImages, psf_voxels: float) -> list[Re
 
     Noise and the model of the edges are in the intervals; blur and registration are not. The slices
     first, last and between are fitted again for the last two; a cause has no row where a fit tells
-    no ring.
+    no ring, nor where there is no later echo.
     """
     keys = list(cortex.rings)
     chosen = sorted({keys[round(n)] for n in np.linspace(0, len(keys) - 1, _MOST_SLICES)})
@@ -47,9 +47,10 @@ def cortex_budget(cortex: Cortex, data: UteImages, psf_voxels: float) -> list[Re
             return np.full(2, np.nan)
 
     usual = _thickness_and_pi([cortex.rings[k] for k in chosen])
-    by_blur = again(1 + BLUR)
-    shifts = np.array([again(shift=one) for one in ((APART_VOXELS, 0), (0, APART_VOXELS))])
-    apart = np.sqrt(np.mean(shifts**2, axis=0))
+    by_blur, apart = again(1 + BLUR), np.full(2, np.nan)
+    if len(pair) > 1:
+        shifts = np.array([again(shift=one) for one in ((APART_VOXELS, 0), (0, APART_VOXELS))])
+        apart = np.sqrt(np.mean(shifts**2, axis=0))
     noise = np.sqrt(max(cortex.thickness_mm()[1] ** 2 - cortex.model_sd_mm**2, 0.0))
     thickness, pi = "budget: thickness", "budget: PI of the fitted ring"
     rows = (
@@ -68,5 +69,8 @@ def cortex_budget(cortex: Cortex, data: UteImages, psf_voxels: float) -> list[Re
 
 
 def _thickness_and_pi(rings: list[Ring]) -> np.ndarray:
+    """Means of rings; PI is NaN where one image told them."""
     thickness = np.mean([ring.mean_thickness()[0] for ring in rings])
-    return np.array([thickness, 100 * ratio_of_levels([ring.told for ring in rings]).value])
+    one_image = len(rings[0].levels) == 1
+    pi = np.nan if one_image else ratio_of_levels([ring.told for ring in rings]).value
+    return np.array([thickness, 100 * pi])

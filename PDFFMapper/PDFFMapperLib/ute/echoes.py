@@ -200,6 +200,15 @@ def porosity_echoes(te_ms: np.ndarray) -> tuple[int, int]:
     return 0, late
 
 
+def cortex_echoes(te_ms: np.ndarray) -> tuple[int, ...]:
+    """Which echoes tell cortex: both of PI, or the one there is.
+
+    Raises:
+        ValueError: as `porosity_echoes`, of several.
+    """
+    return (0,) if len(te_ms) == 1 else porosity_echoes(te_ms)
+
+
 def bone_echo(te_ms: np.ndarray) -> int:
     """The echo until which bone alone loses most of its signal: that of PI, or the last."""
     late = int(np.argmin(np.abs(te_ms - PI_USUAL_MS)))

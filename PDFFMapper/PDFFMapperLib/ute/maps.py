@@ -35,6 +35,7 @@ from PDFFMapperLib.ute.echoes import (
     UteImages,
     bone_echo,
     check_component_echoes,
+    cortex_echoes,
     echo_series,
     outer_echoes,
     porosity_echoes,
@@ -150,7 +151,7 @@ def of_components(
 def of_cortex(
     images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None = None
 ) -> list[ParametricMap]:
-    """Share of cortex of voxels, and PI of those that are cortex alone.
+    """Share of cortex of voxels, and PI of those that are cortex alone where echoes tell it.
 
     Raises:
         ValueError: as `ute_series`, `porosity_echoes` and `find_cortex`.
@@ -158,9 +159,7 @@ def of_cortex(
     data = ute_series(images, settings)
     drawn = drawn_of(data, settings)
     cortex = find_cortex(data, settings.psf, point_of(settings.point), drawn)
-    early, later = without_floor(data, porosity_echoes(data.te_ms))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        percent = 100 * later / early
+    early, *later = without_floor(data, cortex_echoes(data.te_ms))
     rows, more = cortex_values(cortex, data), []
     rows += cortex_budget(cortex, data, settings.psf)
     if len(data.te_ms) > 2:
@@ -169,14 +168,18 @@ def of_cortex(
             more = high_field_note(data.field_t)
         except ValueError as error:
             more = [f"Two components of the fitted ring: {str(error).rstrip('.')}."]
-    doubt = doubt_of(data, cortex.bone, early)
-    doubt[(doubt == 0) & ~(later > 0)] |= FLOOR
-    facts = facts_of(data, [*cortex.notes, *more, ENDOSTEUM, VOXELS])
+    doubt, arrays = doubt_of(data, cortex.bone, early), {"cortex_share": cortex.share}
+    for late in later:
+        doubt[(doubt == 0) & ~(late > 0)] |= FLOOR
+        with np.errstate(divide="ignore", invalid="ignore"):
+            arrays["PI"] = 100 * late / early
+        more.append(VOXELS)
+    facts = facts_of(data, [*cortex.notes, ENDOSTEUM, *more])
     tell_region(facts, "Cortex", rows)
     facts["slices"] = slice_values(cortex)
-    share, pi, reasons = maps_of(data, {"cortex_share": percent, "PI": percent}, doubt, facts)
-    share.volume.array[...] = np.where(cortex.share > 0.005, 100 * cortex.share, np.nan)
-    return [share, pi, reasons]
+    maps = maps_of(data, arrays, doubt, facts)
+    maps[0].volume.array[...] = np.where(cortex.share > 0.005, 100 * cortex.share, np.nan)
+    return maps
 
 
 def _later_over_early(

@@ -28,7 +28,8 @@ from PDFFMapperLib.ute.region_signal import bessels, information_of, lean_of
 from PDFFMapperLib.ute.ring_levels import ImageLevels, LevelSignals, log_likelihood
 
 EDGE_ORDER, CORTEX_ORDER, MARROW_ORDER, OUTSIDE_ORDER = 6, 2, 2, 6
-_REACH = 3.0  # blurs beyond an edge
+_REACH, _REACH_OF_ONE = 3.0, 4.0  # blurs beyond an edge; of one image levels need more voxels
+_BENT = 0.19  # blurs: SD of the mean thickness at which one image's variance is twice the bound
 _CORE = 0.85  # of the way to the center, beyond which a voxel is nobody's
 _MOST_STEPS = 40
 _LEAST_TOLD = 0.01  # of a voxel of noise, or parameters of a signal that is none are open
@@ -118,6 +119,7 @@ def fit_ring(
     share: float = 1.0,
     coils: int = 1,
     fat: Sequence[complex] | None = None,
+    reach: float | None = None,
 ) -> Ring:
     """Fit both edges around a curve between them.
 
@@ -131,11 +133,14 @@ def fit_ring(
         share: of voxels that are independent.
         coils: how many receivers' squares were summed.
         fat: complex signal of 1 of fat in each image; in phase with water if not given.
+        reach: blurs beyond an edge up to which voxels count.
 
     Raises:
         ValueError: the voxels do not tell the ring.
     """
-    reach = thickness_mm / 2 + _REACH * psf_mm
+    if reach is None:
+        reach = _REACH_OF_ONE if len(images) == 1 else _REACH
+    reach = thickness_mm / 2 + reach * psf_mm
     box = box_around(curve, reach, images.shape[1:], spacing_mm)
     places = np.stack(np.mgrid[box], axis=-1).reshape(-1, 2) * spacing_mm
     angle, distance = placed(curve, places)
@@ -392,6 +397,8 @@ class _RingFit:
         edges = at.covariance[:count, :count] / at.worth
         slopes = curve.length @ basis / curve.length.sum()  # of the mean thickness
         slopes = np.concatenate([-slopes, slopes, [0.0, 0.0]])
+        if images == 1:  # levels and edges together: its likelihood is no parabola (by simulation)
+            edges = edges * (1 + (slopes @ edges @ slopes) / (_BENT * self.psf) ** 2)
         tell = partial(self._levels, at, slopes)
 
         def levels_in(images: np.ndarray, fat: Sequence[complex]) -> ImageLevels:
