@@ -29,11 +29,11 @@ SIZE = (0.64, 0.91, 0.10)  # volume over that of the body above
 TAPER = (0.80, 0.97, 0.07)  # depth at the lower end over that at the upper
 KINK_DEG = (30.0, 15.0, 9.0)  # by which the back wall turns from that of the body above
 MOST_TOLD = 5.0  # by one of the three
-# The three together (natural logarithm of the likelihood ratio): those S1 have .6 to 14, those L5
-# -11 to -4.8 and one -.5. Where no disc is seen below, S1 is certain beyond the first; beyond the
-# second also above a thin one. In tilted images S1 may have -4: L5 is told by none of them.
-# A broken L5 is as small as S1: size counts for S1 only where the walls do (taper and turn: those
-# L5 -1.1 at most).
+# The three together (natural logarithm of the likelihood ratio): those S1 have 1.9 to 14, three of
+# 32 -1.4 to -.1; those L5 -11 to -2. Where no disc is seen below, S1 is certain beyond the first;
+# beyond the second also above a thin one. In tilted images S1 may have -4: L5 is told by none.
+# A broken L5 is as small as S1: size counts for S1 only where taper and turn together do, which
+# those of L5 never do (-1.1 at most).
 S1_WITHOUT_DISC, S1_WITH_DISC = 1.0, 3.0
 # What narrows so much is S1 at any size (digital ones are large), and if its back wall turns so
 # much, whatever lies below. One of 48 real L5 narrows to .88.
