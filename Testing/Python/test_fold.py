@@ -49,8 +49,6 @@ def test_what_runs_along_a_whole_image_is_no_fold(plain):
     """The lines of a table or a coil: all rows are alike."""
     lines = 1500 * (np.arange(plain.array.shape[2]) % 8 < 2)
     assert not folded_over(plain.with_array(plain.array + lines.astype(np.float32)))
-    slices = np.arange(len(plain.array), dtype=np.float32)[:, None, None]
-    assert not folded_over(plain.with_array(slices + np.zeros_like(plain.array)))
 
 
 def test_bodies_near_the_ends_of_a_folded_image_are_doubted_and_those_in_the_middle_are_not(plain):

@@ -27,7 +27,7 @@ from PDFFMapperLib.ute.recipe import BONE, PSF, UTE
 from PDFFMapperLib.ute.region_signal import CHI2_95
 from PDFFMapperLib.ute.ring import fit_ring
 from PDFFMapperLib.ute.ring_levels import ratio_of_levels
-from phantoms.long_bones import Femur, PorousTibia
+from phantoms.long_bones import Femur, ObliqueTibia, PorousTibia
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter
 
 GIVEN = {"echo_times_s": None, "sigma": None, "same_gain": True, "point": None, "psf": 0.85}
@@ -466,6 +466,36 @@ def test_a_bone_that_runs_obliquely_is_said_or_refused(columns, degrees):
     assert len(said) == (degrees > 10)
     if said:
         assert f"runs {degrees} degrees" in said[0] and "area reads 5 % too large" in said[0]
+
+
+@pytest.mark.parametrize(("degrees", "ratio", "thickness"), [(45, 1.0, 5.0), (60, 1.5, 3.0)])
+def test_a_bone_far_oblique_is_measured_across_itself(degrees, ratio, thickness):
+    """As in slices across it; in those as they are 5 voxels of cortex are 7 at 45 degrees."""
+    truth = ObliqueTibia(degrees=degrees, ratio=ratio, thickness=thickness, full=5)
+    data = ute_series(truth.volumes(), SETTINGS)
+    found = find_cortex(data, 0.85)
+    assert np.rad2deg(np.arccos(abs(found.sections.along[0]))) == pytest.approx(degrees, abs=0.5)
+    assert any(f"runs {degrees} degrees oblique to the slices: it was" in n for n in found.notes)
+    assert any("planes across the bone reach beyond the images" in n for n in found.notes)
+    assert len(found.rings) >= 8
+    thick, sd = found.thickness_mm()
+    assert abs(thick - truth.thickness_mm) < 0.05 * 0.5 and sd < 0.02
+    assert found.area_mm2()[0] == pytest.approx(truth.area_mm2, rel=0.015)
+    each = np.array([ring.mean_thickness() for ring in found.rings.values()])
+    off = (each[:, 0] - truth.thickness_mm) / np.hypot(each[:, 1], found.model_sd_mm)
+    assert np.mean(np.abs(off) < 1.96) > 0.75
+    rows = {one.quantity: one for one in cortex_values(found, data)}
+    ring = rows["PI of the fitted ring"]
+    assert ring.lower < truth.porosity_index < ring.upper < ring.lower + 4
+    budget = {one.quantity: one.value for one in cortex_budget(found, data, 0.85)}
+    assert 0 < budget["budget: thickness, later echo 0.1 voxel off"] < 0.05
+    seen = found.layer > 0
+    assert np.mean(truth.cortex_voxels()[seen]) > 0.96
+    assert seen.any(axis=(1, 2)).mean() > 0.8 and "anterior" in found.sectors
+    ends = list(found.rings)[:2]
+    levels = replace(found, rings={k: found.rings[k] for k in ends}).levels_in(data).levels
+    alone = ratio_of_levels([found.rings[k].told for k in ends])
+    assert levels[1] / levels[0] == pytest.approx(alone.value, abs=0.01)
 
 
 def test_the_noise_of_a_pair_whose_air_is_masked_is_that_of_the_series(volumes):

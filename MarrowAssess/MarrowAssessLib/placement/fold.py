@@ -57,17 +57,14 @@ def folded_over(volume: Volume) -> bool:
     seen = np.flatnonzero(varied > LEAST_DETAIL * np.median(varied))
     if len(seen) < LEAST_ROWS:
         return False
-    between = seen[(BETWEEN * len(seen)).astype(int)]
+    between = np.quantile(seen, BETWEEN).astype(int)
     first, last, *others = (_detail(rows[n], step_mm) for n in (seen[0], seen[-1], *between))
     usual = max(_alike(end, one) for end in (first, last) for one in others)
     return _alike(first, last) > max(ALIKE, usual + MORE_ALIKE)
 
 
 def _alike(one: np.ndarray, other: np.ndarray) -> float:
-    """Correlation, 0 where one of them is flat."""
-    one, other = one - one.mean(), other - other.mean()
-    size = np.sqrt(np.mean(one**2) * np.mean(other**2))
-    return float(np.mean(one * other) / size) if size > 0 else 0.0
+    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
 
 
 def _detail(row: np.ndarray, step_mm: float) -> np.ndarray:

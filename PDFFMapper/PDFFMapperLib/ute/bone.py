@@ -85,7 +85,7 @@ def measure_bone(
         if len(data.te_ms) > 2:
             _take(found, f"bound_fraction{OF_RING}", lambda: ring_components(found.cortex, data))
         found.cautions += [*found.cortex.notes, ENDOSTEUM]
-        found.how = f"cortex found in {len(found.cortex.rings)} slices"
+        found.how = f"cortex found in {len(found.cortex.rings)} {found.cortex.sections.name}"
     else:
         check_one_grid(bone, data.grid)
         inside = inside_of(bone, "the bone")
@@ -163,11 +163,11 @@ def cortex_values(cortex: Cortex, data: UteImages) -> list[RegionValue]:
 
 
 def slice_values(cortex: Cortex) -> list[dict[str, float | list[float]]]:
-    """Of each slice along the bone thickness and area with their SD by noise; PI of two echoes."""
+    """Thickness and area of each section, with their SD by noise; PI of two echoes."""
     found = []
     for k, ring in cortex.rings.items():
         row = {
-            "slice": k,
+            cortex.sections.one: k,
             "thickness_mm": list(ring.mean_thickness()),
             "area_mm2": list(ring.area()),
         }

@@ -15,11 +15,18 @@ from scipy import ndimage
 from scipy.special import ndtr
 
 from PDFFMapperLib.images.volume import lies_outside
-from PDFFMapperLib.ute.curve import box_around, placed, polar_curve
+from PDFFMapperLib.ute.curve import Curve, placed, polar_curve
 from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, cortex_echoes
 from PDFFMapperLib.ute.noise import Noise
-from PDFFMapperLib.ute.ring import MARROW_FAT, Ring, fit_ring
+from PDFFMapperLib.ute.ring import MARROW_FAT, Ring, fit_ring, fit_voxels, reach_mm
 from PDFFMapperLib.ute.ring_images import MeanLevels, mean_levels
+from PDFFMapperLib.ute.sections import (
+    MOST_UNLIKE,
+    Planes,
+    Slices,
+    planes_across,
+    spacing_along,
+)
 from PDFFMapperLib.ute.shaft import LEAST_CAVITY, axis_along
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
 
@@ -43,7 +50,7 @@ _MOST_FITS, _SETTLED = 6, 0.02  # of a ring, until its thickness stays within th
 _CLEAR_SNR, _SMOOTH = 40.0, 0.4  # of tissue, below which it is smoothed; by so many voxels at half
 DIRECTIONS = ("right", "left", "anterior", "posterior", "superior", "inferior")
 NO_RING = (
-    "No closed ring of cortex was found around a marrow cavity: slices must lie across a long "
+    "No closed ring of cortex was found around a marrow cavity: slices must cut through a long "
     "bone's shaft; name a point inside the cavity (--point R,A,S) or give the bone as labels."
 )
 
@@ -69,8 +76,8 @@ class Cortex:
     """A found cortex.
 
     Attributes:
-        rings: by slice along the bone.
-        axis: of the images that runs along the bone.
+        rings: by section along the bone.
+        sections: slices of the images, or planes across an oblique bone.
         share: of each voxel that is cortex, 0 to 1.
         bone: voxels of cortex alone.
         layer: 1, 2 and 3 from inside to outside in voxels of cortex, 0 elsewhere.
@@ -81,7 +88,7 @@ class Cortex:
     """
 
     rings: dict[int, Ring]
-    axis: int
+    sections: Slices | Planes
     share: np.ndarray
     bone: np.ndarray
     layer: np.ndarray
@@ -98,9 +105,11 @@ class Cortex:
 
     def levels_in(self, data: UteImages) -> MeanLevels:
         """Mean level of cortex in any images of the limb, free of what lies beside it."""
-        signal = np.moveaxis(data.signal, self.axis + 1, 1)
+        signal = np.moveaxis(data.signal, self.sections.axis + 1, 1)
         fat = fat_signal(data.te_ms, data.field_t)
-        rings = [ring.levels_in(signal[:, k], fat) for k, ring in self.rings.items()]
+        rings = [
+            ring.levels_in(self.sections.images(signal, k), fat) for k, ring in self.rings.items()
+        ]
         return mean_levels(rings, self.model_sd_mm, data.noise.sigma)
 
     def thickness_mm(self) -> tuple[float, float]:
@@ -137,11 +146,11 @@ def find_cortex(
         ValueError: as `porosity_echoes`; there is no ring, or none that its voxels tell.
     """
     axis = axis_along(data.grid)
-    pair, spacing = pair_of(data, axis)
+    pair, sections = pair_of(data, axis), Slices(axis, data.grid)
     if drawn is not None:
         lost = np.moveaxis(drawn, axis, 0)
     elif len(pair) == 1:
-        lost = _is_darker(pair[0], data.noise.sigma, spacing)
+        lost = _is_darker(pair[0], data.noise.sigma, sections.mm)
     else:
         beats = np.abs(_marrow_of(data))
         shown = _smoothed(pair, data.noise)
@@ -149,61 +158,111 @@ def find_cortex(
     index = _index(data, point_ras, axis)
     no_ring = NO_DARK_RING if len(pair) == 1 else NO_RING
     cavity = _cavity(lost, index, no_ring if drawn is None else NO_DRAWN_RING)
-    rings, nearer, dropped = {}, {}, 0
-    for k in np.flatnonzero(cavity.any(axis=(1, 2))):
-        try:
-            ring = _ring_of(pair[:, k], lost[k], cavity[k], spacing, psf_voxels, data)
-            if len(pair) == 1:
-                nearer[int(k)] = _nearer(ring, pair[:, k], spacing, psf_voxels, data)
-            rings[int(k)] = ring
-        except ValueError:
-            dropped += 1
+    nearer: dict[int, Ring] = {}
+
+    def fitted(sections: Slices | Planes) -> tuple[dict[int, Ring], int]:
+        rings, dropped = {}, 0
+        for k in sections.across(cavity):
+            try:
+                ring = _ring_of(pair, lost, cavity, sections, k, psf_voxels, data)
+                if len(pair) == 1:
+                    nearer[k] = _nearer(ring, pair[:, k], sections.mm, psf_voxels, data)
+                rings[k] = ring
+            except ValueError:
+                dropped += 1
+        return rings, dropped
+
+    middles = {k: sections.middle(cavity, k) for k in sections.across(cavity)}
+    apart_mm = float(data.grid.spacing[::-1][axis])
+    rings, dropped = {}, 0
+    tilt = _tilt_deg(middles, apart_mm)
+    if tilt <= MOST_TILT_DEG:
+        rings, dropped = fitted(sections)
+        if rings:
+            middles = _middles(rings)
+            tilt = _tilt_deg(middles, apart_mm)
+    if tilt > MOST_TILT_DEG:
+        sections, tilt = _across(sections, middles, tilt, len(pair)), 0.0
+        sections = sections.turned(_middles(fitted(sections)[0]))
+        rings, dropped = fitted(sections)
     if not rings:
         raise ValueError(no_ring)
-    tilt = _tilt_deg(rings, float(data.grid.spacing[::-1][axis]))
-    if tilt > MOST_TILT_DEG:
-        raise ValueError(
-            f"The bone runs {tilt:.0f} degrees oblique to the slices, in which its cortex is cut "
-            f"too thick; up to {MOST_TILT_DEG:.0f} are measured. Acquire or reconstruct slices "
-            "across it, as for a femoral neck."
-        )
     voxels = [np.zeros(pair.shape[1:], kind) for kind in (np.float32, bool, np.uint8, np.uint8)]
-    sides = {k: _sides(ring, data, axis) for k, ring in rings.items()}
+    sides = {k: _sides(ring, sections) for k, ring in rings.items()}
     for k, ring in rings.items():
-        found = _voxels_of(ring, sides[k], lost[k].shape, spacing, psf_voxels)
+        places, found = _voxels_of(ring, sides[k], sections, k, psf_voxels)
         for whole, one in zip(voxels, found, strict=True):
-            whole[k] = one
+            whole[places] = one
+    voxel_mm = sections.voxel_mm
     notes = [
         f"Edges by a Gaussian blur of {psf_voxels:g} voxels; marrow's own was fitted "
-        f"({np.mean([r.marrow_blur_mm for r in rings.values()]) / spacing.mean():.2f} voxels). "
+        f"({np.mean([r.marrow_blur_mm for r in rings.values()]) / voxel_mm:.2f} voxels). "
         "Thin cortex depends on the blur that is assumed."
     ]
     notes += _phase_notes(data, float(np.mean([r.marrow_fat for r in rings.values()])))
-    if tilt > SAID_TILT_DEG:
-        more = 100 / np.cos(np.deg2rad(tilt)) - 100
-        notes.append(
-            f"The bone runs {tilt:.0f} degrees oblique to the slices: its area reads {more:.0f} % "
-            "too large, and its thickness by up to that where the slices cut it obliquely."
-        )
+    notes += _tilt_notes(sections, tilt)
     if dropped:
-        notes.append(f"{dropped} slices along the bone tell no ring of cortex and were left out.")
+        notes.append(f"{dropped} {sections.left_out} and were left out.")
     voxels = [np.moveaxis(one, 0, axis) for one in voxels]
     thickness = float(np.mean([ring.mean_thickness()[0] for ring in rings.values()]))
-    model_sd = float(np.hypot(MODEL_SD_VOXELS * spacing.mean(), MODEL_SD_SHARE * thickness))
+    model_sd = float(np.hypot(MODEL_SD_VOXELS * voxel_mm, MODEL_SD_SHARE * thickness))
     if nearer:
-        model_sd = _sd_of_one_image(list(rings.values()), list(nearer.values()), spacing)
-    return Cortex(rings, axis, *voxels, _sectors(rings, sides, model_sd), model_sd, notes)
+        model_sd = _sd_of_one_image(list(rings.values()), list(nearer.values()), sections.mm)
+    return Cortex(rings, sections, *voxels, _sectors(rings, sides, model_sd), model_sd, notes)
 
 
-def _tilt_deg(rings: dict[int, Ring], apart_mm: float) -> float:
-    """Between a bone and the normal of its slices, by the centers of three rings and more; else 0.
+def _across(slices: Slices, middles: dict[int, np.ndarray], tilt: float, images: int) -> Planes:
+    """Planes across a bone that runs obliquely to the slices.
+
+    Raises:
+        ValueError: voxels are too unlike a cube, or there is one image.
+    """
+    mm = spacing_along(slices.grid, slices.axis)
+    if images == 1:
+        raise ValueError(
+            f"The bone runs {tilt:.0f} degrees oblique to the slices, in which its cortex is cut "
+            f"too thick; beyond {MOST_TILT_DEG:.0f} an echo of 1.8 to 3 ms is needed besides, or "
+            "slices across it."
+        )
+    if mm.max() > MOST_UNLIKE * mm.min():
+        raise ValueError(
+            f"The bone runs {tilt:.0f} degrees oblique to the slices, in which its cortex is cut "
+            f"too thick; beyond {MOST_TILT_DEG:.0f} it is measured across itself, where voxels are "
+            f"at most {MOST_UNLIKE:g} times as long as wide, and these are "
+            f"{mm.max() / mm.min():.1f} times. Acquire slices across it, or such voxels."
+        )
+    return planes_across(slices, middles)
+
+
+def _tilt_notes(sections: Slices | Planes, tilt: float) -> list[str]:
+    """What is oblique, by an angle in degrees of the slices' normal."""
+    if isinstance(sections, Planes):
+        tilt = float(np.rad2deg(np.arccos(min(abs(sections.along[0]), 1.0))))
+        return [
+            f"The bone runs {tilt:.0f} degrees oblique to the slices: it was measured in planes "
+            f"across itself, {sections.longest_mm:.2g} mm apart, by the voxels as they lie "
+            "(nothing is interpolated). That takes it to be straight within such a layer."
+        ]
+    if tilt <= SAID_TILT_DEG:
+        return []
+    more = 100 / np.cos(np.deg2rad(tilt)) - 100
+    return [
+        f"The bone runs {tilt:.0f} degrees oblique to the slices: its area reads {more:.0f} % "
+        "too large, and its thickness by up to that where the slices cut it obliquely."
+    ]
+
+
+def _middles(rings: dict[int, Ring]) -> dict[int, np.ndarray]:
+    """Of the rings' curves, mm."""
+    return {k: np.average(r.curve.points, axis=0, weights=r.curve.length) for k, r in rings.items()}
+
+
+def _tilt_deg(middles: dict[int, np.ndarray], apart_mm: float) -> float:
+    """Between a bone and the normal of its slices, by its middle in three and more; else 0.
 
     The middle slope of neighbors tells it, which a slice with a wrong ring does not move.
     """
-    centers = {
-        k: np.average(r.curve.points, axis=0, weights=r.curve.length) for k, r in rings.items()
-    }
-    steps = [(centers[k + 1] - centers[k]) / apart_mm for k in rings if k + 1 in rings]
+    steps = [(middles[k + 1] - middles[k]) / apart_mm for k in middles if k + 1 in middles]
     if len(steps) < 2:
         return 0.0
     return float(np.rad2deg(np.arctan(np.linalg.norm(np.median(steps, axis=0)))))
@@ -229,16 +288,15 @@ def _marrow_of(data: UteImages) -> np.ndarray:
     return marrow_signal(data.te_ms[list(cortex_echoes(data.te_ms))], data.field_t)
 
 
-def pair_of(data: UteImages, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Echoes that tell the cortex, (1 or 2, slices, rows, columns), and spacing in slices, mm."""
-    pair = np.moveaxis(data.signal[list(cortex_echoes(data.te_ms))], axis + 1, 1)
-    return pair, np.delete(data.grid.spacing[::-1], axis)
+def pair_of(data: UteImages, axis: int) -> np.ndarray:
+    """Echoes that tell the cortex, (1 or 2, slices, rows, columns)."""
+    return np.moveaxis(data.signal[list(cortex_echoes(data.te_ms))], axis + 1, 1)
 
 
-def facts_of_rings(data: UteImages, psf_mm: float) -> tuple[object, ...]:
-    """What `fit_ring` is told of images besides its start: blur, noise and fat's signal."""
+def facts_of_rings(data: UteImages) -> tuple[object, ...]:
+    """What `fit_ring` is told of images besides its start and blur: noise and fat's signal."""
     fat = fat_signal(data.te_ms[list(cortex_echoes(data.te_ms))], data.field_t)
-    return psf_mm, data.noise.sigma, data.noise.share, data.noise.coils, fat
+    return data.noise.sigma, data.noise.share, data.noise.coils, fat
 
 
 def _phase_notes(data: UteImages, fat: float) -> list[str]:
@@ -351,16 +409,17 @@ def _ring_of(
     pair: np.ndarray,
     lost: np.ndarray,
     cavity: np.ndarray,
-    spacing: np.ndarray,
+    sections: Slices | Planes,
+    k: int,
     psf_voxels: float,
     data: UteImages,
 ) -> Ring:
-    """The ring of a slice: a curve by the voxels that lose signal, then fits until one stays."""
-    center = np.argwhere(cavity).mean(axis=0) * spacing
+    """The ring of a section: a curve by the voxels that lose signal, then fits until one stays."""
+    center = sections.middle(cavity, k)
     angles = np.arange(_RAYS) * 2 * np.pi / _RAYS
-    steps = np.arange(0, max(lost.shape), _RAY_STEP) * spacing.mean()
+    steps = np.arange(0, max(lost.shape[1:]), _RAY_STEP) * sections.voxel_mm
     rays = center + steps[:, None, None] * np.stack([np.sin(angles), np.cos(angles)], axis=-1)
-    seen = ndimage.map_coordinates(lost.astype(np.uint8), (rays / spacing).T, order=0)
+    seen = sections.values(lost, k, rays.T)
     begins = np.argmax(seen, axis=1)
     after = np.arange(len(steps)) > begins[:, None]
     ends = np.argmax(after & (seen == 0), axis=1)
@@ -368,11 +427,11 @@ def _ring_of(
     usual = float(np.median(thick[thick > 0]))  # every ray leaves the image at last
     thick = np.where((thick > 0) & (thick < 2.5 * usual), thick, usual)
     middle = ndimage.median_filter(inner + thick / 2, 7, mode="wrap")
-    curve, psf = polar_curve(center, angles, middle), psf_voxels * float(spacing.mean())
-    facts = facts_of_rings(data, psf)
+    curve, images = polar_curve(center, angles, middle), sections.images(pair, k)
+    facts = facts_of_rings(data)
     settled = False
     for again in range(_MOST_FITS):
-        ring = fit_ring(pair, tuple(spacing), curve, usual, *facts)
+        ring = ring_across(sections, images, k, curve, usual, psf_voxels, *facts)
         thickness = ring.mean_thickness()[0]
         settled = abs(thickness / usual - 1) < _SETTLED
         if again and settled:
@@ -394,7 +453,7 @@ def _nearer(
     ring: Ring, image: np.ndarray, spacing: np.ndarray, psf_voxels: float, data: UteImages
 ) -> Ring:
     """The ring by the voxels nearest to its edges alone."""
-    facts = facts_of_rings(data, psf_voxels * float(spacing.mean()))
+    facts = psf_voxels * float(spacing.mean()), *facts_of_rings(data)
     start = ring.mean_thickness()[0]
     return fit_ring(image, tuple(spacing), ring.curve, start, *facts, reach=_NEAR)
 
@@ -418,6 +477,30 @@ def _sd_of_one_image(rings: list[Ring], nearer: list[Ring], spacing: np.ndarray)
             "and muscle alone, but thin layers or fat; an echo of 1.8 to 3 ms tells them from it."
         )
     return float(np.hypot(ONE_IMAGE_SD_VOXELS * spacing.mean(), _OFF_BY_MOVED * moved))
+
+
+def ring_across(
+    sections: Slices | Planes,
+    images: np.ndarray,
+    k: int,
+    curve: Curve,
+    start_mm: float,
+    psf_voxels: float,
+    *facts: object,
+) -> Ring:
+    """The ring of a section's images, from a curve and a thickness; `facts` of `facts_of_rings`.
+
+    Raises:
+        ValueError: the voxels do not tell it, or it reaches beyond the images.
+    """
+    psf = psf_voxels * sections.voxel_mm
+    if isinstance(sections, Slices):
+        return fit_ring(images, tuple(sections.mm), curve, start_mm, psf, *facts)
+    reach = reach_mm(start_mm, psf)
+    near, places, blur = sections.of_ring(k, curve, reach, psf_voxels)
+    return fit_voxels(
+        images, lambda held: held[:, near], places, curve, start_mm, reach, blur, *facts
+    )
 
 
 def _is_cortex(ring: Ring, sigma: float) -> bool:
@@ -450,34 +533,29 @@ def fat_signal(te_ms: np.ndarray, field_t: float | None) -> np.ndarray:
 
 
 def _voxels_of(
-    ring: Ring, side: np.ndarray, shape: tuple[int, int], spacing: np.ndarray, psf_voxels: float
-) -> tuple[np.ndarray, ...]:
-    """Of each voxel of a slice its share of cortex, if it is cortex alone, its layer and side."""
-    box = box_around(ring.curve, 4 * ring.marrow_blur_mm + ring.outer.max(), shape, spacing)
-    places = np.stack(np.mgrid[box], axis=-1)
-    boxed, places = places.shape[:2], places.reshape(-1, 2) * spacing
+    ring: Ring, side: np.ndarray, sections: Slices | Planes, k: int, psf_voxels: float
+) -> tuple[tuple, tuple[np.ndarray, ...]]:
+    """Where a section's voxels lie; of each its share of cortex, if it is cortex alone, its layer
+    and side."""
+    index, places = sections.around(k, ring.curve, 4 * ring.marrow_blur_mm + ring.outer.max())
     angle, distance = placed(ring.curve, places)
     phi = np.arange(len(ring.inner)) * 2 * np.pi / len(ring.inner)
     inner, outer = (np.interp(angle, phi, e, period=2 * np.pi) for e in (ring.inner, ring.outer))
-    psf = psf_voxels * spacing.mean()
+    psf = psf_voxels * sections.voxel_mm
     outside = ndtr((distance - outer) / psf)
     share = ndtr((distance - inner) / psf) - outside
-    bone = ndtr((inner - distance) / ring.marrow_blur_mm) + outside < MOST_OTHER
+    widest = sections.longest_mm / sections.voxel_mm  # blur in its worst direction
+    other = ndtr((inner - distance) / (widest * ring.marrow_blur_mm))
+    bone = other + ndtr((distance - outer) / (widest * psf)) < MOST_OTHER
     depth = (distance - inner) / (outer - inner)
     layer = np.where((depth >= 0) & (depth < 1), 1 + np.floor(3 * np.clip(depth, 0, 0.999)), 0)
     nearest = np.rint(angle / (2 * np.pi) * len(side)).astype(int) % len(side)
-    sector = np.where(layer > 0, side[nearest], 0)
-    found = [np.zeros(shape, kind) for kind in (np.float32, bool, np.uint8, np.uint8)]
-    for whole, one in zip(found, (share, bone, layer, sector), strict=True):
-        whole[box] = one.reshape(boxed)
-    return tuple(found)
+    return index, (share, bone, layer, np.where(layer > 0, side[nearest], 0))
 
 
-def _sides(ring: Ring, data: UteImages, axis: int) -> np.ndarray:
+def _sides(ring: Ring, sections: Slices | Planes) -> np.ndarray:
     """Toward which of `DIRECTIONS`, from 1 on, each point of a ring's curve lies."""
-    axes = [2 - n for n in range(3) if n != axis]  # columns of the matrix for rows and columns
-    turn = data.grid.ijk_to_ras[:3, axes] / np.linalg.norm(data.grid.ijk_to_ras[:3, axes], axis=0)
-    toward = (ring.curve.points - ring.curve.center) @ turn.T
+    toward = (ring.curve.points - ring.curve.center) @ sections.axes
     best = np.argmax(np.abs(toward), axis=1)
     return 1 + 2 * best + (toward[np.arange(len(best)), best] < 0)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from PDFFMapperLib.ute.answer import RegionValue
-from PDFFMapperLib.ute.cortex import Cortex, facts_of_rings, pair_of
+from PDFFMapperLib.ute.cortex import Cortex, facts_of_rings, pair_of, ring_across
 from PDFFMapperLib.ute.echoes import UteImages
-from PDFFMapperLib.ute.motion import Motion, carried
-from PDFFMapperLib.ute.ring import Ring, fit_ring
+from PDFFMapperLib.ute.ring import Ring
 from PDFFMapperLib.ute.ring_levels import ratio_of_levels
 
 BLUR = 0.05  # by which it is moved to show what it does
@@ -25,18 +24,17 @@ def cortex_budget(cortex: Cortex, data: UteImages, psf_voxels: float) -> list[Re
     """
     keys = list(cortex.rings)
     chosen = sorted({keys[round(n)] for n in np.linspace(0, len(keys) - 1, _MOST_SLICES)})
-    pair, spacing = pair_of(data, cortex.axis)
+    sections, facts = cortex.sections, facts_of_rings(data)
+    pair = pair_of(data, sections.axis)
 
     def refitted(blur: float, shift: tuple[float, float]) -> list[Ring]:
         rings = []
-        facts = facts_of_rings(data, blur * psf_voxels * float(spacing.mean()))
         for k in chosen:
-            images, ring = pair[:, k], cortex.rings[k]
-            if any(shift):
-                motion = Motion(np.array([0.0, *shift]), np.zeros(3), max(shift), 0.0)
-                images = np.stack([images[0], carried(images[1:], motion, (1.0, *spacing))[0]])
+            ring = cortex.rings[k]
+            images = sections.shifted(pair, k, shift) if any(shift) else sections.images(pair, k)
             start = ring.mean_thickness()[0]
-            rings.append(fit_ring(images, tuple(spacing), ring.curve, start, *facts))
+            at = sections, images, k, ring.curve, start, blur * psf_voxels
+            rings.append(ring_across(*at, *facts))
         return rings
 
     def again(blur: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:

@@ -143,22 +143,60 @@ def fit_ring(
     reach = thickness_mm / 2 + reach * psf_mm
     box = box_around(curve, reach, images.shape[1:], spacing_mm)
     places = np.stack(np.mgrid[box], axis=-1).reshape(-1, 2) * spacing_mm
+
+    def boxed(images: np.ndarray) -> np.ndarray:
+        return images[(slice(None), *box)].reshape(len(images), -1)
+
+    blur = psf_mm**2 * np.eye(2)
+    return fit_voxels(
+        images, boxed, places, curve, thickness_mm, reach, blur, sigma, share, coils, fat
+    )
+
+
+def reach_mm(thickness_mm: float, psf_mm: float) -> float:
+    """How far from the middle of a cortex voxels of two images tell of its edges."""
+    return thickness_mm / 2 + _REACH * psf_mm
+
+
+def fit_voxels(
+    images: np.ndarray,
+    held_in: Callable[[np.ndarray], np.ndarray],
+    places: np.ndarray,
+    curve: Curve,
+    thickness_mm: float,
+    reach: float,
+    blur: np.ndarray,
+    sigma: float,
+    share: float = 1.0,
+    coils: int = 1,
+    fat: Sequence[complex] | None = None,
+) -> Ring:
+    """As `fit_ring`, of voxels anywhere in the plane of the ring.
+
+    Args:
+        images: whatever `held_in` takes the voxels of, shape (images, voxels).
+        places: of the voxels, mm; shape (voxels, 2).
+        reach: from the curve, within which voxels count, mm.
+        blur: covariance of the Gaussian point-spread function in the plane, mm^2; shape (2, 2).
+    """
     angle, distance = placed(curve, places)
     core = np.linalg.norm(places - curve.center, axis=1)
-    radius, bend = (
+    away = np.linalg.norm(curve.points - curve.center, axis=1)
+    turned = curve.normals[:, ::-1] * (1, -1)
+    across, along = (np.einsum("ni,ij,nj->n", one, blur, one) for one in (curve.normals, turned))
+    radius, bend, across, along = (
         np.interp(angle, np.arange(len(one)) * 2 * np.pi / len(one), one, period=2 * np.pi)
-        for one in (np.linalg.norm(curve.points - curve.center, axis=1), curve.bend)
+        for one in (away, curve.bend, across, along)
     )
-    known = np.isfinite(images[(slice(None), *box)]).all(axis=0).ravel()
+    known = np.isfinite(held_in(images)).all(axis=0)
     kept = (np.abs(distance) < reach) & (core > (1 - _CORE) * radius) & known
 
     def pick(images: np.ndarray) -> np.ndarray:
-        held = images[(slice(None), *box)].reshape(len(images), -1)
-        return held[:, kept].astype(float) / sigma
+        return held_in(images)[:, kept].astype(float) / sigma
 
     fat = np.ones(len(images)) if fat is None else np.asarray(fat)
-    fit = _RingFit(angle[kept], distance[kept], bend[kept], pick(images), psf_mm, coils, fat)
-    return fit.ring(curve, thickness_mm, sigma, share, pick)
+    place = (one[kept] for one in (angle, distance, bend, across**0.5, along))
+    return _RingFit(*place, pick(images), coils, fat).ring(curve, thickness_mm, sigma, share, pick)
 
 
 @dataclass(frozen=True)
@@ -195,14 +233,16 @@ class _RingFit:
         angle: np.ndarray,
         distance: np.ndarray,
         bend: np.ndarray,
+        across_mm: np.ndarray,
+        along_mm2: np.ndarray,
         held: np.ndarray,
-        psf_mm: float,
         coils: int,
         fat: np.ndarray,
     ) -> None:
-        self.distance, self.held, self.psf, self.coils = distance, held, psf_mm, coils
+        self.distance, self.held, self.psf, self.coils = distance, held, across_mm, coils
         self.fat = fat
-        self.bend = bend / np.maximum(1 + bend * distance, 0.2)  # of a parallel curve there
+        bend = bend / np.maximum(1 + bend * distance, 0.2)  # of a parallel curve there
+        self.inward = bend / 2 * along_mm2 / across_mm  # of an edge, in its blurs
         self.edge = harmonics(angle, EDGE_ORDER)
         self.of_level = [
             harmonics(angle, order) for order in (MARROW_ORDER, CORTEX_ORDER, OUTSIDE_ORDER)
@@ -237,13 +277,12 @@ class _RingFit:
 
     def _shapes(self, edges: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         """What each level adds to the signals; derivatives of all shares by edges and blur."""
-        n, psf = self.n, self.psf
-        blur = psf * np.exp(edges[2 * n])
+        n, psf, more = self.n, self.psf, np.exp(edges[2 * self.n])
+        blur = psf * more
         a, b = self.edge @ edges[:n], self.edge @ edges[n : 2 * n]
-        inward = self.bend / 2
-        x = (self.distance - a) / psf + psf * inward
-        y = (self.distance - b) / psf + psf * inward
-        z = (self.distance - a) / blur + blur * inward
+        x = (self.distance - a) / psf + self.inward
+        y = (self.distance - b) / psf + self.inward
+        z = (self.distance - a) / blur + more * self.inward
         gauss = [np.exp(-0.5 * one**2) / (2 * np.pi) ** 0.5 for one in (x, y, z)]
         shares = [1 - ndtr(z), ndtr(x) - ndtr(y), ndtr(y)]
         slopes = [
@@ -393,7 +432,8 @@ class _RingFit:
             raise ValueError("its voxels tell no ring of cortex")
         at = self._known(found, share)
         levels = sigma * found[count:].reshape(images, -1)[:, self.firsts]
-        blur, fat = self.psf * float(np.exp(found[2 * n])), float(found[count - 1])
+        blur = float(np.mean(self.psf) * np.exp(found[2 * n]))
+        fat = float(found[count - 1])
         edges = at.covariance[:count, :count] / at.worth
         slopes = curve.length @ basis / curve.length.sum()  # of the mean thickness
         slopes = np.concatenate([-slopes, slopes, [0.0, 0.0]])
@@ -447,8 +487,8 @@ class _RingFit:
         known, joint = np.isfinite(held).all(axis=0), copy(self)
         joint.held = np.concatenate([self.held, held[new]])[:, known]
         joint.fat = np.concatenate([self.fat, np.asarray(fat)[new]])
-        joint.distance, joint.bend, joint.edge = (
-            each[known] for each in (self.distance, self.bend, self.edge)
+        joint.distance, joint.psf, joint.inward, joint.edge = (
+            each[known] for each in (self.distance, self.psf, self.inward, self.edge)
         )
         joint.of_level = [basis[known] for basis in self.of_level]
         design = joint._shapes(parameters[: self.count])[0]
