@@ -459,8 +459,11 @@ def test_a_bone_that_runs_obliquely_is_said_or_refused(columns, degrees):
     ]
     data = ute_series(volumes, SETTINGS)
     if degrees > MOST_TILT_DEG:
-        with pytest.raises(ValueError, match=f"The bone runs {degrees} degrees oblique"):
+        with pytest.raises(ValueError, match=rf"runs {degrees} degrees .* and these are 6.0 times"):
             find_cortex(data, 0.85)
+        early = replace(data, signal=data.signal[:1], te_ms=data.te_ms[:1])
+        with pytest.raises(ValueError, match=r"degrees oblique .* 1.8 to 3 ms is needed besides"):
+            find_cortex(early, 0.85)
         return
     said = [note for note in find_cortex(data, 0.85).notes if "oblique to the slices" in note]
     assert len(said) == (degrees > 10)

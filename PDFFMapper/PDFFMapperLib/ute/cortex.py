@@ -193,10 +193,9 @@ def find_cortex(
         places, found = _voxels_of(ring, sides[k], sections, k, psf_voxels)
         for whole, one in zip(voxels, found, strict=True):
             whole[places] = one
-    voxel_mm = sections.voxel_mm
     notes = [
         f"Edges by a Gaussian blur of {psf_voxels:g} voxels; marrow's own was fitted "
-        f"({np.mean([r.marrow_blur_mm for r in rings.values()]) / voxel_mm:.2f} voxels). "
+        f"({np.mean([r.marrow_blur_mm for r in rings.values()]) / sections.voxel_mm:.2f} voxels). "
         "Thin cortex depends on the blur that is assumed."
     ]
     notes += _phase_notes(data, float(np.mean([r.marrow_fat for r in rings.values()])))
@@ -205,7 +204,7 @@ def find_cortex(
         notes.append(f"{dropped} {sections.left_out} and were left out.")
     voxels = [np.moveaxis(one, 0, axis) for one in voxels]
     thickness = float(np.mean([ring.mean_thickness()[0] for ring in rings.values()]))
-    model_sd = float(np.hypot(MODEL_SD_VOXELS * voxel_mm, MODEL_SD_SHARE * thickness))
+    model_sd = float(np.hypot(MODEL_SD_VOXELS * sections.voxel_mm, MODEL_SD_SHARE * thickness))
     if nearer:
         model_sd = _sd_of_one_image(list(rings.values()), list(nearer.values()), sections.mm)
     return Cortex(rings, sections, *voxels, _sectors(rings, sides, model_sd), model_sd, notes)

@@ -438,7 +438,7 @@ class _RingFit:
         slopes = curve.length @ basis / curve.length.sum()  # of the mean thickness
         slopes = np.concatenate([-slopes, slopes, [0.0, 0.0]])
         if images == 1:  # levels and edges together: its likelihood is no parabola (by simulation)
-            edges = edges * (1 + (slopes @ edges @ slopes) / (_BENT * self.psf) ** 2)
+            edges = edges * (1 + (slopes @ edges @ slopes) / (_BENT * np.mean(self.psf)) ** 2)
         tell = partial(self._levels, at, slopes)
 
         def levels_in(images: np.ndarray, fat: Sequence[complex]) -> ImageLevels:
