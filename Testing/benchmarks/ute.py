@@ -238,6 +238,24 @@ def cortex(slices: int) -> None:
     print(f"  256 x 256 x 60: {time.process_time() - began:.1f} CPU-s")
 
 
+def one_image(bones: int) -> None:
+    print("Thickness (voxels) by one image alone, three slices, shading 40 %:")
+    settings = SimpleNamespace(echo_times_s=[3.2e-5], sigma=5.0)
+    for thickness in (3, 5, 8):
+        for snr in (20, 40):
+            truth, rows = Tibia(thickness=thickness, radius=18, snr=snr), []
+            for seed in range(bones):
+                data = ute_series(truth.volumes(3, (0.032,), seed), settings)
+                try:
+                    rows.append(find_cortex(data, PSF.default).thickness_mm())
+                except ValueError:
+                    continue
+            value, sd = np.array(rows).T
+            off = value - truth.thickness_mm
+            words = f"{thickness} voxels, SNR {snr}, {len(rows)} of {bones} found"
+            told(words, off / SPACING_MM[0], np.nan, np.abs(off) < 1.96 * sd)
+
+
 def thin_cortex(bones: int) -> None:
     print("SR and waters of the fitted ring, cortex of 2.9 voxels, 3 slices, SNR 20:")
     for fat in (0.9, 0.7):
@@ -331,7 +349,7 @@ def speed() -> None:
 
 PARTS = (
     bounds, maps, speed, porosity, two_components, three_components_of_regions,
-    three_components_by_phases, ring_porosity, rings_found, cortex, thin_cortex,
+    three_components_by_phases, ring_porosity, rings_found, cortex, one_image, thin_cortex,
 )  # fmt: skip
 
 if __name__ == "__main__":
