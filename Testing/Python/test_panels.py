@@ -2317,17 +2317,19 @@ def test_a_cortex_is_found_edited_and_fitted_again_in_the_panel(mapper, tibia):
     assert segment.GetName() == "Cortex"
     mask = masks_of_segments(drawn, volume_from_node(parameters.uteNodes[0]))["Cortex"]
     assert (mask == tibia.share()).mean() > 0.99
-    # A painted change: a stroke over the marrow, as by Segment Editor.
+    # A painted change: a stroke into the marrow, as by Segment Editor.
     voxels = vtk_to_numpy(segment.GetRepresentation("Binary labelmap").GetPointData().GetScalars())
     cortex = voxels.copy()
-    voxels.reshape(mask.shape)[:, 20:24, :24] = 1
+    voxels.reshape(mask.shape)[:, 20:26, 10:19] = 1
     mapper.ui.uteDrawn.setCurrentNode(drawn)
+    before = parameters.mapNodes[0]
     mapper.ui.applyButton.click()
+    assert mapper.frame.parameters.mapNodes[0] is not before
     again = numbers_of(mapper.frame.parameters.mapNodes[0])
     assert again["bone", "thickness"] == pytest.approx(found["bone", "thickness"], rel=0.01)
     voxels[:] = 0  # not a ring any more
     voxels.reshape(mask.shape)[:, 20:24, :24] = 1
-    with pytest.raises(ValueError, match="closed ring"):
+    with pytest.raises(ValueError, match="encloses no marrow cavity"):
         mapper.onApplyButton()
     voxels[:] = cortex
 
