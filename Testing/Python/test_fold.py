@@ -51,6 +51,34 @@ def test_what_runs_along_a_whole_image_is_no_fold(plain):
     assert not folded_over(plain.with_array(plain.array + lines.astype(np.float32)))
 
 
+@pytest.mark.parametrize("edge", ["frame", "round", "corrected"])
+def test_the_edge_of_what_an_image_shows_is_alike_at_both_ends_and_no_fold(plain, edge):
+    """A frame drawn in a margin; a round field of view, or one whose distortion was corrected."""
+    array = plain.array.copy()
+    down, along = (np.linspace(-1, 1, n) for n in array.shape[1:])
+    if edge == "frame":
+        array = np.pad(array, ((0, 0), (12, 12), (12, 12)))
+        array[:, [5, -6], 5:-5] = array[:, 5:-5, [5, -6]] = array.max()
+    else:
+        curved = (1 - along**2) ** 0.5 if edge == "round" else 1 - 0.2 * along**2
+        array[:, np.abs(down)[:, None] > curved] = 0
+    assert not folded_over(plain.with_array(array))
+
+
+@pytest.mark.parametrize("margin", [0.0, np.nan])
+def test_a_fold_within_a_margin_is_told_and_doubts_what_lies_at_the_image_s_ends(plain, margin):
+    inner, rows = folded(plain, 30), 60
+    array = np.pad(inner.array, ((0, 0), (rows, rows), (0, 0)), constant_values=margin)
+    volume = inner.with_array(array)
+    assert folded_over(volume)
+    last = inner.array.shape[1]
+    places = [[60, rows + share * last, 4] for share in (0.1, 0.25, 0.5, 0.9)]
+    bodies = [
+        FoundBody(one, np.eye(3)[2], np.ones((1, 1, 1), bool)) for one in volume.to_ras(places)
+    ]
+    assert doubt_fold(volume, Spine(bodies, volume, np.zeros((11, 1, 1, 1)))) == [0, 1, 3]
+
+
 def test_bodies_near_the_ends_of_a_folded_image_are_doubted_and_those_in_the_middle_are_not(plain):
     column = find_column([folded(plain, 30)])
     assert (
