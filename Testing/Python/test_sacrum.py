@@ -138,9 +138,38 @@ def test_s1_of_which_only_the_top_is_in_view_is_told_by_its_turn_and_doubted(bel
     assert ends_at(S1, 15.0, below_mm) == (
         "S1",
         "S1",
-        "of the lowest body only the top is in view, and only its turn tells that it is S1",
+        "the image ends at what is taken for S1, and only its turn tells that it is",
     )
     assert ends_at(S1, 0.0, below_mm) == ("", "S1", "")  # it turns as little as L5
+
+
+@pytest.mark.parametrize(
+    ("upper_deg", "lower_deg", "own_deg", "told"),
+    [
+        (14, 34, 42, "S1"),
+        (14, 44, 30, ""),  # the one above is a wedge, but the lowest turns as L5
+        (1, 20, 29, ""),  # turned as S1, but in the image that falls as L5 does
+    ],
+)
+def test_at_the_image_s_end_no_wedge_or_tilt_of_the_body_above_makes_an_s1(
+    upper_deg, lower_deg, own_deg, told
+):
+    """Blocks between planes that fall to the front; the image ends in the lowest one."""
+    grid = np.array([[0, 0, 4.0, 0], [1.5, 0, 0, 0], [0, -1.5, 0, 0], [0, 0, 0, 1]])
+    frame = Volume(np.zeros((9, 76, 60), np.float32), grid, "blocks")
+    _, front, head = np.moveaxis(frame.to_ras(np.indices(frame.array.shape)[::-1].T), -1, 0)
+    ahead, head, bodies = front.T - 45.0, head.T, []
+    planes = ((-20, 0), (-46, 0)), ((-58, upper_deg), (-84, lower_deg)), ((-96, own_deg), (-200, 0))
+    for (above, fall), (below, rise) in planes:
+        middle = np.deg2rad(fall + rise if below < -100 else (fall + rise) / 2)
+        along = ahead * np.cos(middle) - (head - above + 13) * np.sin(middle)
+        mask = (np.abs(along) < 16) & (head < above - np.tan(np.deg2rad(fall)) * ahead)
+        mask &= head > below - np.tan(np.deg2rad(rise)) * ahead
+        up = np.array([0, np.sin(middle), np.cos(middle)])
+        bodies.append(FoundBody(frame.to_ras(np.argwhere(mask)[:, ::-1]).mean(axis=0), up, mask))
+    spine = Spine(bodies, frame, np.zeros((len(Structure), *frame.array.shape), np.float32))
+    tell_lowest(spine)
+    assert spine.lowest == told and bool(spine.unsure_lowest) == bool(told)
 
 
 @pytest.mark.parametrize("bone", [L5, L5 + 1, L5 + 3])

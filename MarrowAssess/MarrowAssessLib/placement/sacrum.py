@@ -200,10 +200,11 @@ def _by_its_turn(spine: Spine) -> None:
     upper, lower = (endplate_deg(above, spine.frame, side) for side in (1, -1))
     turn, wedge = endplate_deg(lowest, spine.frame, 1) - upper, lower - upper
     by_turn, by_wedge, by_fall = _told((turn, TURN), (wedge, WEDGE), (lower, FALL))
-    if min(by_turn + by_wedge, by_fall) > 0 and by_turn + by_wedge + by_fall > S1_BY_TURN:
+    agree = min(by_turn, by_turn + by_wedge, by_fall) > 0
+    if agree and by_turn + by_wedge + by_fall > S1_BY_TURN:
         spine.lowest = "S1"
         spine.unsure_lowest = (
-            "of the lowest body only the top is in view, and only its turn tells that it is S1"
+            "the image ends at what is taken for S1, and only its turn tells that it is"
         )
 
 
