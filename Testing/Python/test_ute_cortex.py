@@ -287,6 +287,8 @@ def test_a_bone_of_one_image_has_its_ratio_and_says_why_it_has_no_pi():
     assert bone.values["SR of the fitted ring"].value == pytest.approx(4, abs=0.1)
     assert bone.refused["PI"].startswith("PI needs two echo times")
     assert "PI of the fitted ring" not in bone.values
+    assert not bone.cortex.bone.any()  # so that nothing else may point to a PI of the ring
+    assert bone.refused == {"PI": bone.refused["PI"], "SR": NO_VOXEL} and "PI" not in NO_VOXEL
 
 
 def test_one_image_is_measured_by_the_command(tmp_path, capsys):
@@ -335,7 +337,9 @@ def test_partial_volume_raises_pi_and_the_fitted_level_does_not(bone, volumes):
     assert drawn.values["PI"].value > Tibia().porosity_index + 1
     assert "thickness" not in drawn.values and "bone as given" in drawn.how
     thin = BONE.measure(Tibia(thickness=3.0).volumes(2, (0.032, 2.2)), same_gain=True)
-    assert thin.refused["PI"].startswith("no voxel is cortex alone; the PI of the fitted ring")
+    assert thin.refused["PI"].startswith(
+        "no voxel is cortex alone; what is told of the fitted ring"
+    )
     fitted = thin.values["PI of the fitted ring"]
     assert fitted.lower - 1 < Tibia().porosity_index < fitted.upper + 1
 

@@ -40,7 +40,7 @@ ENDOSTEUM = (
 )
 OF_RING = " of the fitted ring"
 BY_EDGES = "one for all slices, by all voxels around both edges"
-NO_VOXEL = "no voxel is cortex alone; the PI of the fitted ring holds"
+NO_VOXEL = "no voxel is cortex alone; what is told of the fitted ring holds"
 
 
 def measure_bone(
@@ -94,9 +94,8 @@ def measure_bone(
     found.how = f"UTE at TE {times} ms; {found.how}; {data.noise.told}"
     found.notes = list(data.notes)
     if not inside.any():
-        found.refused |= dict.fromkeys(
-            ("PI", "bound_fraction", *(name for name, *_ in pairs)), NO_VOXEL
-        )
+        waters = ["bound_fraction"] if len(data.te_ms) > 2 else []
+        found.refused |= dict.fromkeys(("PI", *waters, *(name for name, *_ in pairs)), NO_VOXEL)
     else:
         _take(found, "PI", lambda: porosity_index(data, inside))
         if len(data.te_ms) > 2:
