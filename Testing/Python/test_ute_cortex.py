@@ -498,11 +498,31 @@ def test_a_bone_far_oblique_is_measured_across_itself(degrees, ratio, thickness)
     assert 0 < budget["budget: thickness, later echo 0.1 voxel off"] < 0.05
     seen = found.layer > 0
     assert np.mean(truth.cortex_voxels()[seen]) > 0.96
-    assert seen.any(axis=(1, 2)).mean() > 0.8 and "anterior" in found.sectors
+    assert seen.any(axis=(1, 2)).mean() > 0.8
+    front, back = (np.argwhere(found.sector == n).mean(axis=0) for n in (3, 4))
+    apart = data.grid.to_ras(front[::-1]) - data.grid.to_ras(back[::-1])
+    assert apart[1] > 5 and np.abs(apart[[0, 2]]).max() < 1.5  # rows run to the back
+    assert found.sectors["posterior"][0] > found.sectors["anterior"][0] + 0.1  # thicker there
     ends = list(found.rings)[:2]
     levels = replace(found, rings={k: found.rings[k] for k in ends}).levels_in(data).levels
     alone = ratio_of_levels([found.rings[k].told for k in ends])
     assert levels[1] / levels[0] == pytest.approx(alone.value, abs=0.01)
+
+
+def test_slices_that_hold_no_plane_across_an_oblique_bone_say_so():
+    truth = ObliqueTibia(full=5)
+    data = ute_series(truth.volumes(), SETTINGS)
+    middle = len(data.grid.array) // 2
+
+    def cut(half):
+        kept = slice(middle - half, middle + half)
+        grid = data.grid.with_array(data.grid.array[kept])
+        return replace(data, signal=data.signal[:, kept], grid=grid)
+
+    with pytest.raises(ValueError, match=r"in planes across the bone, which runs 4\d degrees"):
+        find_cortex(cut(8), 0.85)
+    two = find_cortex(cut(1), 0.85)  # which tell no direction, and read 2.74 mm for 2.43
+    assert any("do not tell how obliquely they cut the bone" in note for note in two.notes)
 
 
 def test_the_noise_of_a_pair_whose_air_is_masked_is_that_of_the_series(volumes):

@@ -54,6 +54,12 @@ NO_RING = (
     "bone's shaft; name a point inside the cavity (--point R,A,S) or give the bone as labels."
 )
 
+NO_RING_ACROSS = (
+    "No closed ring of cortex was found in planes across the bone, which runs {:.0f} degrees "
+    "oblique to the slices: a plane must lie within the images, or within the slices in which "
+    "cortex is drawn. Acquire or draw more of them, or acquire slices across it."
+)
+
 NO_DARK_RING = (
     "No closed ring that is darker than the marrow in it and the muscle around it was found in "
     f"this one image, by {100 - 100 * _CLEARLY_DARK:.0f} % and {_LEAST_CONTRAST:g} times the noise "
@@ -174,17 +180,17 @@ def find_cortex(
 
     middles = {k: sections.middle(cavity, k) for k in sections.across(cavity)}
     apart_mm = float(data.grid.spacing[::-1][axis])
-    rings, dropped = {}, 0
-    tilt = _tilt_deg(middles, apart_mm)
-    if tilt <= MOST_TILT_DEG:
+    rings, dropped, tilt = {}, 0, _tilt_deg(middles, apart_mm)
+    if not tilt > MOST_TILT_DEG:
         rings, dropped = fitted(sections)
-        if rings:
-            middles = _middles(rings)
-            tilt = _tilt_deg(middles, apart_mm)
+        by_rings = _tilt_deg(_middles(rings), apart_mm)
+        if np.isfinite(by_rings):
+            middles, tilt = _middles(rings), by_rings
     if tilt > MOST_TILT_DEG:
-        sections, tilt = _across(sections, middles, tilt, len(pair)), 0.0
+        sections = _across(sections, middles, tilt, len(pair))
         sections = sections.turned(_middles(fitted(sections)[0]))
         rings, dropped = fitted(sections)
+        no_ring = NO_RING_ACROSS.format(tilt)
     if not rings:
         raise ValueError(no_ring)
     voxels = [np.zeros(pair.shape[1:], kind) for kind in (np.float32, bool, np.uint8, np.uint8)]
@@ -234,13 +240,18 @@ def _across(slices: Slices, middles: dict[int, np.ndarray], tilt: float, images:
 
 
 def _tilt_notes(sections: Slices | Planes, tilt: float) -> list[str]:
-    """What is oblique, by an angle in degrees of the slices' normal."""
+    """What is oblique, by an angle in degrees of the slices' normal; NaN where it is not told."""
     if isinstance(sections, Planes):
         tilt = float(np.rad2deg(np.arccos(min(abs(sections.along[0]), 1.0))))
         return [
             f"The bone runs {tilt:.0f} degrees oblique to the slices: it was measured in planes "
             f"across itself, {sections.longest_mm:.2g} mm apart, by the voxels as they lie "
             "(nothing is interpolated). That takes it to be straight within such a layer."
+        ]
+    if np.isnan(tilt):
+        return [
+            "Fewer than three slices side by side do not tell how obliquely they cut the bone; cut "
+            "obliquely its cortex and its area read too large."
         ]
     if tilt <= SAID_TILT_DEG:
         return []
@@ -257,13 +268,13 @@ def _middles(rings: dict[int, Ring]) -> dict[int, np.ndarray]:
 
 
 def _tilt_deg(middles: dict[int, np.ndarray], apart_mm: float) -> float:
-    """Between a bone and the normal of its slices, by its middle in three and more; else 0.
+    """Between a bone and the normal of its slices, by its middle in three and more; else NaN.
 
     The middle slope of neighbors tells it, which a slice with a wrong ring does not move.
     """
     steps = [(middles[k + 1] - middles[k]) / apart_mm for k in middles if k + 1 in middles]
     if len(steps) < 2:
-        return 0.0
+        return float("nan")
     return float(np.rad2deg(np.arctan(np.linalg.norm(np.median(steps, axis=0)))))
 
 
