@@ -525,6 +525,34 @@ def test_slices_that_hold_no_plane_across_an_oblique_bone_say_so():
     assert any("do not tell how obliquely they cut the bone" in note for note in two.notes)
 
 
+def wide_voxels(truth, wide, slices=3):
+    """Two echoes of a tibia, voxels `wide` times as long as high and blurred by as much."""
+    fine = (np.arange(truth.size * 8) - 4) / 8 - (truth.size - 1) / 2
+    row, column = np.meshgrid(fine, fine, indexing="ij")
+    blurs = [(8 * one, 8 * wide * one) for one in (truth.fat_psf, truth.psf, truth.psf)]
+    marrow, bone, around = (
+        gaussian_filter(part.astype(np.float32), blur)[4::8, 4 :: int(8 * wide)]
+        for part, blur in zip(
+            truth.parts(np.arctan2(row, column), np.hypot(row, column)), blurs, strict=True
+        )
+    )
+    rng, grid = np.random.default_rng(0), np.diag([-0.5 * wide, -0.5, 3.0, 1.0])
+    for te, of_marrow, of_muscle in ((0.032, 1.6, 1.3), (2.2, 1.2, 1.2)):
+        true = truth.snr * (of_marrow * marrow + truth.cortex(te) * bone + of_muscle * around)
+        noise = rng.standard_normal((2, slices, *true.shape))
+        array = (5 * np.hypot(true + noise[0], noise[1])).astype(np.float32)
+        yield Volume(array, grid, "UTE", {"EchoTime": te})
+
+
+def test_voxels_that_are_not_square_blur_their_long_side_more():
+    """A stack along the bone, seen across it: 0.11 mm too thin by one blur for both sides."""
+    truth = Tibia(thickness=3.0, radius=18, snr=40)
+    found = find_cortex(ute_series(list(wide_voxels(truth, 2.0)), SETTINGS), 0.85)
+    thick, sd = found.thickness_mm()
+    assert abs(thick - truth.thickness_mm) < 2 * sd < 0.06
+    assert all(ring.misfit < 1.06 for ring in found.rings.values())
+
+
 def test_the_noise_of_a_pair_whose_air_is_masked_is_that_of_the_series(volumes):
     place = np.arange(64) - 31.5
     limb = np.hypot(*np.meshgrid(place, place)) < 31

@@ -128,7 +128,8 @@ def fit_ring(
         spacing_mm: of rows and columns.
         curve: near the middle of the cortex.
         thickness_mm: about; where the fit starts.
-        psf_mm: SD of the Gaussian point-spread function.
+        psf_mm: SD of the Gaussian point-spread function; of voxels that are not square its mean
+            along both axes, being longer where they are.
         sigma: noise SD.
         share: of voxels that are independent.
         coils: how many receivers' squares were summed.
@@ -147,7 +148,8 @@ def fit_ring(
     def boxed(images: np.ndarray) -> np.ndarray:
         return images[(slice(None), *box)].reshape(len(images), -1)
 
-    blur = psf_mm**2 * np.eye(2)
+    sides = np.asarray(spacing_mm, float)
+    blur = np.diag((psf_mm * sides / sides.mean()) ** 2)
     return fit_voxels(
         images, boxed, places, curve, thickness_mm, reach, blur, sigma, share, coils, fat
     )

@@ -49,8 +49,8 @@ class Slices:
 
     @property
     def longest_mm(self) -> float:
-        """Side of a voxel in a section where it is longest; slices take their voxels for square."""
-        return self.voxel_mm
+        """Side of a voxel in a section where it is longest."""
+        return float(self.mm.max())
 
     @property
     def axes(self) -> np.ndarray:
