@@ -243,16 +243,18 @@ def one_image(bones: int) -> None:
     settings = SimpleNamespace(echo_times_s=[3.2e-5], sigma=5.0)
     for thickness in (3, 5, 8):
         for snr in (20, 40):
-            truth, rows = Tibia(thickness=thickness, radius=18, snr=snr), []
+            truth, rows, rings = Tibia(thickness=thickness, radius=18, snr=snr), [], 0
             for seed in range(bones):
                 data = ute_series(truth.volumes(3, (0.032,), seed), settings)
                 try:
-                    rows.append(find_cortex(data, PSF.default).thickness_mm())
+                    found = find_cortex(data, PSF.default)
                 except ValueError:
                     continue
+                rows.append(found.thickness_mm())
+                rings += len(found.rings)
             value, sd = np.array(rows).T
             off = value - truth.thickness_mm
-            words = f"{thickness} voxels, SNR {snr}, {len(rows)} of {bones} found"
+            words = f"{thickness} voxels, SNR {snr}, {len(rows)} of {bones} found, {rings} slices"
             told(words, off / SPACING_MM[0], np.nan, np.abs(off) < 1.96 * sd)
 
 
