@@ -153,6 +153,9 @@ def test_images_of_summed_receivers_by_the_number_that_is_stated(tibia):
     patchy = np.where(np.indices((2, 3, 48, 48))[3] % 4, 0.2, 9.0)  # no noise of any receivers
     with pytest.raises(ValueError, match=r"noise of one receiver gives 1\.91; it holds signal"):
         noise_of(patchy)
+    with pytest.raises(ValueError, match=r"first corner: It holds .* the scanner has masked it"):
+        noise_of(np.full((2, 3, 48, 48), 1e-3))  # filled with one value
+    assert noise_of(np.full((2, 3, 48, 48), 1e-3), sigma=1.0).sigma == 1
 
 
 def test_a_region_of_noise_has_no_signal_and_many_voxels_are_as_few():

@@ -157,9 +157,9 @@ def _sigma_of(corner: np.ndarray, coils: int) -> float:
         ValueError: it is no noise of so many receivers; of how many, if that can be told.
     """
     held = corner[np.isfinite(corner)]
-    if held.size < _LEAST_PAIRS or np.mean(held <= 0) > 0.05:
+    if held.size < _LEAST_PAIRS or np.mean(held <= 0) > 0.05 or np.ptp(held) == 0:
         raise ValueError("It holds fewer than 100 values, or the scanner has masked it.")
-    ratio = float(held.mean() / held.std()) if held.std() > 0 else np.inf
+    ratio = float(held.mean() / held.std())
     expected = _mean_over_sd(coils)
     low, high = (0.9 * expected, 1.1 * expected) if coils > 1 else _ONE_RECEIVER
     if not low < ratio < high:
