@@ -64,12 +64,13 @@ def load(file: Path) -> tuple[Volume, np.ndarray]:
 
 
 def bodies_of(file: Path) -> list[Body]:
-    """Each labeled body beside the found one that overlaps it most."""
+    """Each labeled body beside the found one that overlaps it most, from the lowest upward."""
     volume, labels = load(file)
     column = find_column([volume])
     masks = {name: one.body.full_mask(labels.shape) for name, one in column.bodies.items()}
     found = []
-    for label in np.unique(labels[labels > 0]):
+    rows = {n: np.argwhere(labels == n)[:, 1].mean() for n in np.unique(labels[labels > 0])}
+    for label in sorted(rows, key=rows.get, reverse=True):
         truth = labels == label
         name = max(masks, key=lambda one: dice(masks[one], truth))
         kept, said = middle_of(truth), column.bodies[name].unsure
@@ -101,7 +102,7 @@ def main() -> None:
     for kind in ("VB1", "VB2", "VB3"):
         told(kind, [one for found in columns for one in found if one.case.startswith(kind)])
     told("all", [one for found in columns for one in found])
-    print("\nNames from the lowest label upward (* doubted level, outlines below .75 or flagged):")
+    print("\nNames from below (* doubted level), and outlines below .75 or flagged:")
     for found in columns:
         names = " ".join(one.name + "*" * one.level_doubted for one in found)
         low = [
