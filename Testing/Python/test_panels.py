@@ -2593,11 +2593,14 @@ def test_rows_are_made_with_their_method_and_keep_their_order(mapper):
     assert rows(tab) == ["method", *inputs, "frames", *options]
 
 
+def two_nodes():
+    """Images of one value in the scene."""
+    image = Volume(np.full((4, 12, 12), 100.0, np.float32), np.eye(4))
+    return [volume_to_node(image, name) for name in ("one", "other")]
+
+
 def test_what_is_set_before_its_row_is_made_is_kept_and_shown(mapper):
-    water, fat = (
-        volume_to_node(Volume(np.full((4, 12, 12), 100.0, np.float32), np.eye(4), name), name)
-        for name in ("one", "other")
-    )
+    water, fat = two_nodes()
     mapper.enter()
     parameters = mapper.frame.parameters
     parameters.waterVolume, parameters.fatVolume = water, fat
@@ -2621,10 +2624,7 @@ def test_what_is_set_before_its_row_is_made_is_kept_and_shown(mapper):
 
 
 def test_images_of_a_hidden_row_are_those_that_are_chosen(mapper):
-    first, second = (
-        volume_to_node(Volume(np.full((4, 12, 12), 100.0, np.float32), np.eye(4), name), name)
-        for name in ("one", "other")
-    )
+    first, second = two_nodes()
     mapper.enter()
     parameters = mapper.frame.parameters
     parameters.echoNodes = [first]
