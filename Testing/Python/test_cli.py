@@ -195,7 +195,10 @@ def test_bad_input_gives_one_sentence_a_code_and_no_output(study_files, phantom,
             "--volume", f"T1={folder / 'nan.nii.gz'}", "--labels", folder / "labels.nii.gz",
             *all_labels,
         ],
-        "Age -4 years is not possible": bad(folder, age="-4"),
+        "'-4' is no age; write 34, 12.5, 8 months": bad(folder, age="-4"),
+        "Age 150 years is not possible": bad(folder, age="150"),
+        "'fifty' is no age": bad(folder, age="fifty"),
+        "Unknown sex 'w'; expected M, F or nothing": bad(folder, sex="w"),
         "not in percent; give its scale": bad(folder, volume=f"PDFF={folder / 'T1.nii.gz'}"),
         "is on another voxel grid": bad(folder, volume=f"T1={shifted(folder, phantom)}"),
         "may be truncated": bad(folder, volume=f"T1={truncated(folder)}"),
@@ -282,6 +285,24 @@ def test_every_command_has_help(command, capsys):
         run(command, "--help")
     assert stop.value.code == 0
     assert "usage: marrowassess" in capsys.readouterr().out
+
+
+def test_age_and_sex_are_read_as_people_write_them(study_files, phantom, tmp_path):
+    for n, (age, years) in enumerate({"55y": 55, "034Y": 34, "8 months": 8 / 12}.items()):
+        out = tmp_path / str(n)
+        arguments = [*bad(study_files, age=age, sex="female", label=None), *labels_of(phantom)]
+        assert run("assess", *arguments, "--no-scene", "--out", out) == 0
+        patient = json.loads((out / "assessment.json").read_text())["patient"]
+        assert patient["age_years"] == pytest.approx(years, abs=0.06) and patient["sex"] == "F"
+
+
+@pytest.mark.parametrize("arguments", [["assess", "--lumbar", "7"], ["pdff", "--field", "three"]])
+def test_what_is_wrong_with_an_argument_is_one_sentence(arguments, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(*arguments, "--out", tmp_path / "out")
+    (said,) = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 2 and arguments[1] in said
+    assert said.endswith(f"Options: marrowassess {arguments[0]} --help")
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)

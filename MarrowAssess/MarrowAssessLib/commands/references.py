@@ -6,7 +6,7 @@ import argparse
 import textwrap
 
 from MarrowAssessLib.catalogue.anatomy import SPINE_REGIONS, parse_site, spine_region
-from MarrowAssessLib.catalogue.patient import check_age, parse_sex
+from MarrowAssessLib.catalogue.patient import check_age, parse_age, parse_sex
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
 from MarrowAssessLib.references.beside import ContextValue, Threshold, context_values, thresholds
 from MarrowAssessLib.references.cohort_csv import read_control_cohort
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `marrowassess references`."""
     parser.add_argument("--quantity", help=f"one of: {', '.join(QUANTITIES)}")
     parser.add_argument("--site", default="", help="L3, L1-L4, lumbar, iliac crest ...")
-    parser.add_argument("--age", type=float, help="years (6 months = 0.5)")
+    parser.add_argument("--age", help="34, 0.5, '8 months'")
     parser.add_argument("--sex", default="", help="M or F")
     parser.add_argument("--value", type=float, help="a measured value to place in the reference")
     parser.add_argument(
@@ -72,18 +72,19 @@ def run(args: argparse.Namespace) -> int:
     if args.plot:
         print(f"Drawn: {write_plot(args.plot, args.quantity, args.site, args.sex)}")
         return 0
-    if args.quantity is None and args.age is None and not args.site:
+    age_years = parse_age(args.age or "")
+    if args.quantity is None and age_years is None and not args.site:
         print(overview_text())
         return 0
     if args.quantity is None:
-        if args.age is None or not args.site:
+        if age_years is None or not args.site:
             raise ValueError(
                 "Give --quantity for its reference, --site and --age for the marrow expected "
                 "there, or nothing for a list of what is known."
             )
-        print(pattern_text(args.site, args.age))
+        print(pattern_text(args.site, age_years))
         return 0
-    print(reference_text(args.quantity, args.site, args.age, args.sex, args.value))
+    print(reference_text(args.quantity, args.site, age_years, args.sex, args.value))
     return 0
 
 

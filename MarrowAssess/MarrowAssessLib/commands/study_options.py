@@ -86,8 +86,8 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         "--erode-mm", type=float, default=0.0, metavar="MM", help="take a margin off each region"
     )
     patient = parser.add_argument_group("patient")
-    patient.add_argument("--age", type=float, metavar="YEARS", help="6 months is 0.5")
-    patient.add_argument("--sex", choices=("F", "M"))
+    patient.add_argument("--age", help="34, 0.5, '8 months'")
+    patient.add_argument("--sex", help="F or M")
     patient.add_argument("--subject", metavar="TEXT", help="a name to print on the report")
     patient.add_argument(
         "--keep-names",
@@ -103,6 +103,7 @@ def study_files(args: argparse.Namespace) -> tuple[StudyFiles, list[str]]:
         FileNotFoundError, ValueError: an option, file or folder that cannot be used.
     """
     from MarrowAssessLib.catalogue.contrasts import by_contrast
+    from MarrowAssessLib.catalogue.patient import parse_age, parse_sex
     from MarrowAssessLib.placement.options import AUTO
     from MarrowAssessLib.sources.labels import parse_label_rule
     from MarrowAssessLib.sources.study_file import read_study_file
@@ -125,8 +126,8 @@ def study_files(args: argparse.Namespace) -> tuple[StudyFiles, list[str]]:
     given: dict[str, object] = {
         key: value
         for key in (
-            "labels", "labels_of", "segmentation", "segment_with", "markups", "sex", "subject",
-            "right", "resample", "refine",
+            "labels", "labels_of", "segmentation", "segment_with", "markups", "subject", "right",
+            "resample", "refine",
         )
         if (value := getattr(args, key))
     }  # fmt: skip
@@ -145,7 +146,11 @@ def study_files(args: argparse.Namespace) -> tuple[StudyFiles, list[str]]:
     placing = {key: getattr(args, key) for key in ("lumbar", "leave_out") if getattr(args, key)}
     if placing:
         given["options"] = replace(files.options, **placing)
-    for key, value in (("age_years", args.age), ("point_radius_mm", args.point_radius_mm)):
+    for key, value in (
+        ("age_years", parse_age(args.age or "")),
+        ("sex", parse_sex(args.sex)),
+        ("point_radius_mm", args.point_radius_mm),
+    ):
         if value is not None:
             given[key] = value
     if not args.keep_names:

@@ -6,6 +6,7 @@ import argparse
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, NUMBERS, REGION, SWITCH, Option
 
@@ -13,12 +14,17 @@ from PDFFMapperLib.maps.recipe import CHOICE, IMAGE, NUMBER, NUMBERS, REGION, SW
 class CommandParser(argparse.ArgumentParser):
     """A parser that takes what begins with a minus and a digit for a value: "-10,20,30", "-1e-3".
 
-    No option is called like that; argparse alone takes only plain numbers for values.
+    No option is called like that; argparse alone takes only plain numbers for values. What is wrong
+    is one sentence; argparse alone prints every option before it.
     """
 
     def __init__(self, **given: object) -> None:
         super().__init__(**given)
         self._negative_number_matcher = re.compile(r"-\.?\d")
+
+    def error(self, message: str) -> NoReturn:
+        """End with what is wrong and where the options are listed."""
+        self.exit(2, f"{self.prog}: {message.rstrip('.')}. Options: {self.prog} --help\n")
 
 
 def option_arguments(parser: argparse.ArgumentParser, options: Sequence[Option]) -> None:
