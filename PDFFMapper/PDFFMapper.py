@@ -250,7 +250,10 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ensure_packages("PDFFMapper")
         parameters, tab = self.frame.parameters, self.tab()  # another may come to the front
         source = tab.chosen_nodes()[0]
-        nodes = self.logic.mapParameters(parameters, tab.family, self.frame.progress)
+        try:
+            nodes = self.logic.mapParameters(parameters, tab.family, self.frame.progress)
+        except ValueError as error:
+            raise ValueError(tab.in_titles(str(error))) from error
         if nodes is None:
             self.say(_("Canceled; nothing was changed."))
             return
@@ -261,7 +264,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         said = [made, *said_of_maps(nodes)]
         if table := table_of(nodes[0]):
             said.append(_("Numbers of the bone: table '{name}'.").format(name=table.GetName()))
-        self.say(" ".join(said))
+        self.say(tab.in_titles(" ".join(said)))
 
     def onSendButton(self) -> None:
         """Choose the maps in MarrowAssess and open it."""

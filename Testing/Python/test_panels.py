@@ -2020,6 +2020,16 @@ def test_finding_the_spine_can_be_canceled(panel, sample):
     assert not drawn_names(panel)
 
 
+def test_a_spine_that_is_not_found_leaves_its_reason_in_the_line(panel):
+    flat = Volume(np.full((4, 5, 6), 100.0, np.float32), np.eye(4), "t1_femur")
+    node = volume_to_node(flat, "t1_femur")
+    panel.enter()
+    panel._parameterNode.t1Volume = node
+    with pytest.raises(ValueError, match="the spine is found where it covers"):
+        panel.placing.onFindSpineButton()
+    assert "the spine is found where it covers" in panel.ui.placingLabel.text
+
+
 CUT_ROWS = 31  # of 1.5 mm
 
 
@@ -2769,6 +2779,17 @@ def test_a_mapper_that_fails_does_not_say_that_it_computes(mapper):
     with pytest.raises(ValueError, match="grid"):
         mapper.onApplyButton()
     assert mapper.ui.statusLabel.text == "" and mapper.ui.applyButton.text == "Apply"
+
+
+def test_the_mapper_names_its_rows_where_the_command_names_options(mapper):
+    for te_ms in (0.05, 2.2):
+        ute_echo(te_ms)
+    mapper.enter()
+    wait()
+    with pytest.raises(ValueError, match=r"give it \(Noise SD\), or say how .* \(Receivers summed"):
+        mapper.onApplyButton()
+    said = mapper.tab().in_titles("Name it (--series) or take one (--method echo-ratio).")
+    assert said == "Name it (--series) or take one (Method echo-ratio)."
 
 
 def test_mapper_shows_nothing_of_the_patient_before(mapper):

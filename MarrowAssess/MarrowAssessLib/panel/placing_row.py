@@ -148,7 +148,11 @@ class PlacingRow:
         with self._frame.working(_("The spine was not found."), True):
             ask_for_packages(self.say)
             self.say(_("Finding the spine; Cancel stands in for Apply."))
-            column = self._logic.findSpine(self._frame.parameters, self._frame.progress)
+            try:
+                column = self._logic.findSpine(self._frame.parameters, self._frame.progress)
+            except Exception as error:  # a popup shows it as well, and goes
+                self.say(str(error))
+                raise
             self.say(column_text(column))
             if column is not None:
                 self._changed()

@@ -120,7 +120,9 @@ class ResultsPane:
         self._ui.show3DButton.blockSignals(blocked)
 
     def _show_verdict(self) -> None:
-        none = _("No assessment yet: choose images, place a region, read its numbers here.")
+        none = _(
+            "No assessment yet: load images, find the spine or place a region, read numbers here."
+        )
         self._ui.verdictLabel.text = self._verdict() if self.rows else none
         self.make_room()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 
 import qt
@@ -117,6 +118,12 @@ class RecipeTab:
         if found is None:
             return ""
         return _("Choose {title}: {help}").format(title=_(found.title), help=_(found.help))
+
+    def in_titles(self, said: str) -> str:
+        """A sentence with the titles of rows in place of the command's options (--sigma)."""
+        titles = {"--method": _("Method")}
+        titles |= {one.flag: _(one.title) for one in self.family.options if one.flag and one.title}
+        return re.sub(r"--[a-z][a-z0-9-]*", lambda found: titles.get(found[0], found[0]), said)
 
     def makes(self) -> str:
         """What the method computes."""
