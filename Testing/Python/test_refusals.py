@@ -150,6 +150,13 @@ def test_series_say_what_looks_odd(tmp_path):
     (tmp_path / "b").mkdir()
     thinned = slices(tmp_path / "b", SpacingBetweenSlices=2.5)
     assert "every other slice may be missing" in thinned.notes[0]
+    assert "MONOCHROME" not in " ".join(thinned.notes)
+
+    def inverted(data, _k):
+        data.PhotometricInterpretation = "MONOCHROME1"
+
+    (shown,) = slices(tmp_path / "b", inverted).notes
+    assert "stored for inverted display (MONOCHROME1); values are taken as they are" in shown
     (tmp_path / "c").mkdir()
 
     def mixed(data, k):
@@ -196,6 +203,10 @@ def test_headers_that_end_too_early_or_are_damaged_are_told(tmp_path):
     slices(tmp_path, nameless)
     (told,) = [one for one in read_dicom_folder(tmp_path).notes if "1.dcm" in one]
     assert "this DICOM file ends within its header and was left out; copy it again, its" in told
+    assert told.endswith("It has no series UID.")
+    slices(tmp_path, lambda data, k: k and delattr(data, "SOPClassUID"))
+    (told,) = [one for one in read_dicom_folder(tmp_path).notes if "ends within" in one]
+    assert told.startswith("1.dcm and 2 more: this DICOM file") and "no SOP class UID" in told
     number = b"\x20\x00\x11\x00"  # the series', as a double of two bytes
     slices(tmp_path)
     for path in tmp_path.glob("*.dcm"):

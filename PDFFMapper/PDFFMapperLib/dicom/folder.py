@@ -192,8 +192,14 @@ class _Skipped:
     def __init__(self) -> None:
         self.not_dicom: list[Path] = []
         self.objects: dict[Path, str] = {}
-        self.unreadable: list[str] = []
-        self.files: list[Path] = []
+        self.unreadable: dict[str, list[Path]] = {}  # files by what is wrong with them
+
+    @property
+    def files(self) -> list[Path]:
+        return [file for files in self.unreadable.values() for file in files]
+
+    def add_unreadable(self, file: Path, reason: str) -> None:
+        self.unreadable.setdefault(reason, []).append(file)
 
     def add_object(self, file: Path, sop_class: str, header: Dataset) -> None:
         name = UID(sop_class).name
@@ -205,7 +211,10 @@ class _Skipped:
         self.objects[file] = kind
 
     def sentences(self) -> list[str]:
-        notes = list(self.unreadable)
+        notes = []
+        for reason, files in self.unreadable.items():
+            more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+            notes.append(f"{files[0].name}{more}: {reason}")
         if self.not_dicom:
             notes.append(f"{len(self.not_dicom)} file(s) are not DICOM and were left out.")
         return notes + objects_left_out(self.objects.values())
@@ -247,10 +256,10 @@ def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
             skipped.add_object(file, sop_class, header)
             return
         if not uid or not sop_class:
-            skipped.files.append(file)
-            skipped.unreadable.append(
-                f"{file.name}: this DICOM file ends within its header and was left out; "
-                "copy it again, its series may lack a slice."
+            skipped.add_unreadable(
+                file,
+                "this DICOM file ends within its header and was left out; copy it again, its "
+                f"series may lack a slice. It has no {'SOP class' if uid else 'series'} UID.",
             )
             return
         one = found.setdefault(uid, _Found(uid, header))
@@ -276,10 +285,10 @@ def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
         skipped.not_dicom.append(file)
     except Exception as error:  # pydicom raises many kinds on damaged files
         if one is None:
-            skipped.files.append(file)
-            skipped.unreadable.append(
-                f"{file.name}: this DICOM file cannot be read and was left out; it may be damaged "
-                f"({type(error).__name__}), and its series may lack a slice."
+            skipped.add_unreadable(
+                file,
+                "this DICOM file cannot be read and was left out; it may be damaged "
+                f"({type(error).__name__}), and its series may lack a slice.",
             )
         else:
             reason = str(error) if type(error) is ValueError else "its header is damaged."
@@ -339,6 +348,11 @@ def _sort_series(found: _Found) -> DicomSeries:
         series.facts = attributes_of(_first_frame(found))
         if found.copies:
             series.notes.append(f"{label}: {found.copies} second copies of files were left out.")
+        if str(header.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1":
+            series.notes.append(
+                f"{label}: its images are stored for inverted display (MONOCHROME1); values are "
+                "taken as they are stored: check that fat or bone is bright."
+            )
         if found.problem:
             series.problem = f"{label} cannot be read: {found.problem}"
             return series
