@@ -166,6 +166,36 @@ def test_discs_and_fluid_lie_where_they_are(plain):
     assert column.csf.body.full_mask(discs.shape)[fluid].all()
 
 
+@pytest.mark.parametrize(
+    ("doubt", "off", "sure"),
+    [
+        ({"count_doubts": "L2"}, "one", {"L3-L4", "L4-L5", "L5-S1"}),
+        ({"unsure_lowest": "of a reason"}, "one", set()),
+        ({"unsure_lowest": "of a reason", "lowest_off": "one or two"}, "one or two", set()),
+    ],
+)
+def test_discs_and_fluid_of_a_doubted_level_are_doubted_as_it_is(
+    plain, plain_spine, monkeypatch, doubt, off, sure
+):
+    found = replace(plain_spine, **doubt)
+    if level := doubt.get("count_doubts"):
+        up_from_s1 = list(plain[1].bodies)[::-1].index(level)
+        at = len(found.bodies) - 1 - up_from_s1
+        found.count_doubts = [CountDoubt(at, "it may be two bodies")]
+    monkeypatch.setattr(spine_column, "find_spine", lambda *_, **__: found)
+    column = find_column([plain[0].volume])
+    unsure = {name: placed.unsure for name, placed in column.bodies.items()}
+    regions = {region.name: region for region in column.found_regions()}
+    assert sure <= set(column.discs) and len(column.discs) > 5
+    for site, disc in column.discs.items():
+        beside = [text for name in site.split("-") for text in unsure[name] if "level" in text]
+        assert disc.roi.cautions == list(dict.fromkeys(beside)), site
+        assert regions[disc.roi.name].doubtful == bool(beside)
+        assert all(text.startswith(f"The level may be {off} off: ") for text in beside)
+    assert sure == {site for site, disc in column.discs.items() if not disc.unsure}
+    assert regions["L3 CSF"].doubtful == any("level" in text for text in unsure["L3"])
+
+
 def test_dark_fluid_stays_dark_in_a_longer_slab(plain, plain_spine, monkeypatch):
     """Where the canal behind the body itself holds too little, more of it is searched alike."""
     from phantoms.spine import T
@@ -509,6 +539,16 @@ def test_of_a_column_that_leaves_the_image_at_a_side_no_level_is_claimed(upright
         seen = np.zeros((5, 4, 4), np.float32)
         seen[0] = np.nan
         assert _at_a_side(body, Volume(seen, np.eye(4), "T1")) == at_side
+    body.mask[1:4], body.mask[0, 0] = True, True  # its round end
+    assert not _at_a_side(body, Volume(np.zeros((5, 4, 4), np.float32), np.eye(4), "T1"))
+
+
+@pytest.mark.parametrize("damage", ["scoliosis", "scoliosis of 40 degrees"])
+def test_of_a_curved_column_that_lies_within_the_image_the_levels_are_certain(damage):
+    digital = shown(damaged(0, damage), "T1", 100)
+    column = find_column([digital.volume])
+    assert not any("level" in text for one in column.bodies.values() for text in one.unsure)
+    assert_not_silently_shifted(column, digital)
 
 
 def test_an_upright_look_must_hold_all_bodies_but_the_highest_and_the_same_lowest_one():
@@ -577,7 +617,8 @@ def test_bodies_as_small_as_an_infant_s_are_doubted_and_an_adult_s_are_not(plain
     column = find_column([digital.volume])
     assert_not_silently_shifted(column, digital)
     for placed in column.bodies.values():
-        assert "The level may be one off: the bodies are as small as an infant's." in placed.unsure
+        said = "The level may be one or more off: the bodies are as small as an infant's."
+        assert said in placed.unsure
         assert INFANT in placed.unsure and INFANT in placed.roi.cautions
     assert not any(INFANT in placed.unsure for placed in plain[1].bodies.values())
     assert "infant" not in plain[1].ground

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.placement.fold import doubt_fold, folded_over
 from MarrowAssessLib.placement.found_spine import FoundBody, Spine
 from MarrowAssessLib.placement.spine_column import find_column
@@ -76,19 +77,27 @@ def test_a_fold_within_a_margin_is_told_and_doubts_what_lies_at_the_image_s_ends
     bodies = [
         FoundBody(one, np.eye(3)[2], np.ones((1, 1, 1), bool)) for one in volume.to_ras(places)
     ]
-    assert doubt_fold(volume, Spine(bodies, volume, np.zeros((11, 1, 1, 1)))) == [0, 1, 3]
+    assert doubt_fold([volume], Spine(bodies, volume, np.zeros((11, 1, 1, 1)))) == [0, 1, 3]
 
 
 def test_bodies_near_the_ends_of_a_folded_image_are_doubted_and_those_in_the_middle_are_not(plain):
-    column = find_column([folded(plain, 30)])
-    assert (
-        "The image is folded over: what lies beyond its upper or lower end shows at the other one."
-        in column.unsure
-    )
-    said = "The body's outline is not certain: the image is folded over there."
-    told = [said in placed.unsure for placed in column.bodies.values()]
-    assert told[0] and not all(told)
-    assert not any("folded" in text for text in find_column([plain]).unsure)
+    """Discs and CSF there alike; whether the image drawn on is folded or another one."""
+    volume = folded(plain, 30)
+    whole = find_column([plain])
+    for images in ([volume], [plain, volume]):
+        column = find_column(images)
+        assert (
+            f"{volume.name} is folded over: what lies beyond its upper or lower end shows at the "
+            "other one."
+        ) in column.unsure
+        said = "The outline is not certain: an image is folded over there."
+        told = {name: said in placed.unsure for name, placed in column.bodies.items()}
+        assert next(iter(told.values())) and not all(told.values())
+        for site, disc in column.discs.items():
+            assert (said in disc.roi.cautions) == any(told[name] for name in site.split("-")), site
+        assert (said in column.csf.roi.cautions) == told[column.csf.roi.site]
+    assert not any("folded" in text for text in whole.unsure)
+    assert not any(region.doubtful for region in whole.found_regions() if region.role is Role.DISC)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +111,7 @@ def test_the_level_of_a_lowest_body_in_a_fold_is_doubted(plain, row, lowest, tol
         FoundBody(one, np.eye(3)[2], np.ones((1, 1, 1), bool)) for one in volume.to_ras(places)
     ]
     spine = Spine(bodies, volume, np.zeros((11, 1, 1, 1)), lowest)
-    assert doubt_fold(volume, spine) == ([1] if row < 0.3 else [])
+    assert doubt_fold([volume], spine) == ([1] if row < 0.3 else [])
     assert spine.unsure_lowest == (
         "the image is folded over where the lowest body lies" if told else ""
     )

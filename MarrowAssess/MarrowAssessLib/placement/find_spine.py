@@ -19,6 +19,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from MarrowAssessLib.placement.found_spine import (
+    ONE_OR_MORE,
     CountDoubt,
     FoundBody,
     Spine,
@@ -64,8 +65,10 @@ HIGHEST_DEG, LOWEST_DEG, MOST_LOWEST_DEG = 15.0, 50.0, 52.0
 # A column that lies askew by more (leaning to a side or turned round its length; 18 real images: up
 # to 4.7) is looked at again in slices along its own middle plane. That is taken where it shows as
 # many bodies; if it has another lowest one, or the column leans to a side by more and its lowest
-# body lies at the image's side, so that the true one may be beyond, the levels are doubted.
-ASKEW_DEG = 6.0
+# body is cut at the image's side, so that the true one may be beyond, the levels are doubted. Cut:
+# so much of its largest section lies in the last slices (of two real ones .6 and 1; of bodies that
+# end there .03 to .2).
+ASKEW_DEG, CUT_AT_SIDE = 6.0, 0.35
 SAME_BODY_MM = 8.0  # from its middle in one reading to that in another, seen from the side
 
 # What may be neighbors, and what a chain of bodies scores. Set by eye on digital spines. A quarter
@@ -208,11 +211,13 @@ def find_spine(
         spine.unsure_lowest = (
             f"the column leans by {abs(lean):.0f} degrees, and bodies may be missed"
         )
+        spine.lowest_off = ONE_OR_MORE
     leaves = aside > ASKEW_DEG and _at_a_side(spine.bodies[-1], spine.frame)
     if (leaves or not alike) and not spine.unsure_lowest:
         spine.unsure_lowest = (
             f"the column lies askew by {askew:.0f} degrees, and its lowest body may be another one"
         )
+        spine.lowest_off = ONE_OR_MORE
     return spine
 
 
@@ -252,9 +257,10 @@ def _along(frame: Volume, right: np.ndarray, spine: Spine) -> Volume:
 
 
 def _at_a_side(body: FoundBody, frame: Volume) -> bool:
-    """Whether a body reaches the last slices of the image to the left or right."""
+    """Whether a body is cut by the last slices of the image to the left or right."""
     seen = np.pad(np.isfinite(frame.array), ((1, 1), (0, 0), (0, 0)))
-    return bool((body.mask & ~(seen[:-2] & seen[2:])).any())
+    there = np.count_nonzero(body.mask & ~(seen[:-2] & seen[2:]))
+    return bool(there > CUT_AT_SIDE * body.mask.sum(axis=(1, 2)).max())
 
 
 def _leans(spine: Spine) -> bool:

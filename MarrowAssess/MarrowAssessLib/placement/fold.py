@@ -7,11 +7,13 @@ the two ends show parts of the body that have nothing to do with each other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from scipy import ndimage
 
-from MarrowAssessLib.placement.found_spine import Spine
+from MarrowAssessLib.placement.found_spine import ONE_OR_MORE, Spine
 
 # What is compared of two rows: detail between these (SD of Gaussians from front to back). What is
 # broader (air round the body, the coil's reach) is alike at both ends of any image.
@@ -27,31 +29,37 @@ LEAST_FILLED = 0.6
 LEAST_ROWS = 40
 BETWEEN = np.linspace(0.25, 0.75, 12)  # shares of the rows: far from both ends
 FOLDED_PART = 0.3  # of the image, from either end: how deep a fold reaches is not told
-FOLDED = "The image is folded over: what lies beyond its upper or lower end shows at the other one."
-IN_FOLD = "The body's outline is not certain: the image is folded over there."
+FOLDED = "{} is folded over: what lies beyond its upper or lower end shows at the other one."
+IN_FOLD = "The outline is not certain: an image is folded over there."
 
 
-def doubt_fold(volume: Volume, spine: Spine) -> list[int]:
-    """Which bodies of a spine may lie in a fold; that is noted, and the lowest level is doubted."""
-    doubted = []
-    if folded_over(volume):
-        spine.notes.append(FOLDED)
-        doubted = _near_ends(volume, np.array([body.center for body in spine.bodies]))
-        certain = spine.lowest and not spine.unsure_lowest
-        if certain and len(spine.bodies) - 1 in doubted:
-            spine.unsure_lowest = "the image is folded over where the lowest body lies"
-    return doubted
+def doubt_fold(volumes: Sequence[Volume], spine: Spine) -> list[int]:
+    """Which bodies of a spine may lie in a fold of an image that it was found in.
+
+    Each fold is noted, and where the lowest body may lie in one its level is doubted.
+    """
+    centers = np.array([body.center for body in spine.bodies])
+    doubted = set()
+    for volume in volumes:
+        if ends := folded_over(volume):
+            spine.notes.append(FOLDED.format(volume.name))
+            doubted.update(_near_ends(volume, ends, centers))
+    certain = spine.lowest and not spine.unsure_lowest
+    if certain and len(spine.bodies) - 1 in doubted:
+        spine.unsure_lowest = "the image is folded over where the lowest body lies"
+        spine.lowest_off = ONE_OR_MORE
+    return sorted(doubted)
 
 
-def _near_ends(volume: Volume, points_ras: np.ndarray) -> list[int]:
-    """Which of points lie in the parts that a fold may reach: of the image, without margins."""
-    first, *_, last = _seen(_rows(volume)[0])
+def _near_ends(volume: Volume, ends: tuple[int, int], points_ras: np.ndarray) -> list[int]:
+    """Which of points lie in the parts that a fold may reach: of the rows from end to end."""
+    first, last = ends
     places = (volume.ras_to_ijk(points_ras)[:, _axes(volume)[0]] - first) / (last - first)
     return [int(n) for n in np.flatnonzero(np.abs(places - 0.5) > 0.5 - FOLDED_PART)]
 
 
-def folded_over(volume: Volume) -> bool:
-    """Whether the lowest and the highest row of an image are as alike as neighbors.
+def folded_over(volume: Volume) -> tuple[int, int] | None:
+    """First and last row that a folded image fills: as alike as neighbors; None without a fold.
 
     They must also be more alike than either is with rows between: what runs along the whole image
     (a table, an artifact) is no fold.
@@ -59,11 +67,13 @@ def folded_over(volume: Volume) -> bool:
     rows, step_mm = _rows(volume)
     seen = _seen(rows)
     if len(seen) < LEAST_ROWS:
-        return False
+        return None
     between = np.quantile(seen, BETWEEN, method="nearest")
     first, last, *others = (_detail(rows[n], step_mm) for n in (seen[0], seen[-1], *between))
     usual = max(_alike(end, one) for end in (first, last) for one in others)
-    return _alike(first, last) > max(ALIKE, usual + MORE_ALIKE)
+    if _alike(first, last) <= max(ALIKE, usual + MORE_ALIKE):
+        return None
+    return int(seen[0]), int(seen[-1])
 
 
 def _seen(rows: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.placement.spine_network import Structure
 
+ONE_OR_TWO, ONE_OR_MORE = "one or two", "one or more"  # levels by which the lowest may be off
 CORTEX_SHARE = 0.5  # of the cortex belongs to the body: an outline runs through its middle
 TURNS = 3  # in which a body's axes settle on its endplates
 ENDS_PERCENT = (2, 98)  # of a body's voxels along an axis: its ends, without single voxels
@@ -61,6 +62,7 @@ class Spine:
         chances: (11, slices, rows, columns) probability of each Structure in the frame.
         lowest: level of the lowest body where the sacrum tells it, "" where it is not in view.
         unsure_lowest: why that level is not certain, "" where it is.
+        lowest_off: by how many it may then be wrong.
         count_doubts: places where the number of bodies is not certain.
         notes: other sentences, such as a shift between images.
     """
@@ -70,6 +72,7 @@ class Spine:
     chances: np.ndarray
     lowest: str = ""
     unsure_lowest: str = ""
+    lowest_off: str = "one"
     count_doubts: list[CountDoubt] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

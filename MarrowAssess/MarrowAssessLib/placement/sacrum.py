@@ -9,6 +9,8 @@ from PDFFMapperLib.images.volume import Volume
 from scipy import ndimage
 
 from MarrowAssessLib.placement.found_spine import (
+    ONE_OR_MORE,
+    ONE_OR_TWO,
     FoundBody,
     Spine,
     body_axes,
@@ -134,6 +136,7 @@ def tell_lowest(spine: Spine) -> None:
             )
     if not spine.unsure_lowest and spine.like_an_infant:
         spine.unsure_lowest = "the bodies are as small as an infant's"
+        spine.lowest_off = ONE_OR_MORE
 
 
 def _beside_those_above(spine: Spine) -> tuple[float, float]:
@@ -206,6 +209,7 @@ def _by_its_turn(spine: Spine) -> None:
         spine.unsure_lowest = (
             "the image ends at what is taken for S1, and only its turn tells that it is"
         )
+        spine.lowest_off = ONE_OR_TWO  # a broken L4 in an image tilted by 25 degrees turns as S1
 
 
 def _told(*measured: tuple[float, tuple[float, float, float]]) -> np.ndarray:

@@ -117,30 +117,34 @@ def find_column(
     volume = volumes[0]
     outlines = found_outlines(volume, spine, share(progress, FOUND, FITTED))
     placed = [outlines.surface(n) for n in range(len(spine.bodies))]
-    folded = doubt_fold(volume, spine) if ct is None else []
+    folded = doubt_fold(volumes, spine) if ct is None else []
     names, ground, doubts = _names(spine, [one for one, _ in placed], click, options)
     of_all = [INFANT] if spine.like_an_infant else []
     cut = [n for n in (0, len(placed) - 1) if _mostly_cut(placed[n][0])]
     kept = [n for n in range(len(placed)) if n not in cut or (click and names[n] == click[0])]
-    bodies = {}
+    bodies, doubted = {}, {}
     for n in kept:
         tell(progress, FITTED + (DRAWN - FITTED) * n / len(placed), FINDING)
         surface, agreement = placed[n]
         said = [*doubts.get(n, []), *of_all, *([IN_FOLD] if n in folded else [])]
         bodies[names[n]] = _body(volume, surface, agreement, names[n], said, options)
+        doubted[names[n]] = said
     column = Column(bodies, {}, ground=ground)
     column.disc_chance = spine.frame.with_array(spine.disc_chance().copy())
     for n, (upper, lower) in enumerate(pairwise(bodies)):
         tell(progress, DRAWN + (DISCS - DRAWN) * n / len(bodies), FINDING)
         site = f"{upper}-{lower}"
-        column.discs[site] = disc_seen(
-            volume, column.disc_chance, bodies[upper].surface, bodies[lower].surface, site
-        )
+        pair = bodies[upper].surface, bodies[lower].surface
+        column.discs[site] = disc_seen(volume, column.disc_chance, *pair, site)
+        for sentence in dict.fromkeys([*doubted[upper], *doubted[lower]]):
+            column.discs[site].doubt(sentence)
     tell(progress, DISCS, FINDING)
     beside = CSF_LEVEL if CSF_LEVEL in bodies else ""
     if ct is None and (beside or names[0].startswith("V")):  # CSF is no darker than what is around
         beside = beside or list(bodies)[len(bodies) // 2]
         column.csf = csf_of(volume, spine, bodies[beside].surface, beside, fluid)
+        for sentence in doubted[beside]:
+            column.csf.doubt(sentence)
     if "L3" in bodies and "L4" in bodies:
         pair = bodies["L3"].surface, bodies["L4"].surface
         column.muscles = muscles_beside(volume, *pair, options)
@@ -231,7 +235,7 @@ def _names(
         ground = f"from the sacrum, {options.lumbar} lumbar vertebrae assumed"
         if spine.unsure_lowest:
             ground += f"; not certain: {spine.unsure_lowest}"
-            reason = f"The level may be one off: {spine.unsure_lowest}."
+            reason = f"The level may be {spine.lowest_off} off: {spine.unsure_lowest}."
             doubts = {n: [reason] for n in range(count)}
     else:
         names = [f"V{count - n}" for n in range(count)]
@@ -266,7 +270,7 @@ def _said(spine: Spine, names: list[str], click) -> list[str]:
         for d in spine.count_doubts
     ]
     if spine.unsure_lowest and click is None:
-        said.append(f"The levels may be one off: {spine.unsure_lowest}.")
+        said.append(f"The levels may be {spine.lowest_off} off: {spine.unsure_lowest}.")
     if not spine.lowest and click is None:
         said.append("The sacrum is not in view: say which level one of the bodies is.")
     return said + spine.notes
