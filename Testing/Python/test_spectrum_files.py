@@ -1,5 +1,6 @@
 """Readers of spectra: one acquisition in every format, damaged copies, and what stands beside."""
 
+import gzip
 import json
 import os
 import re
@@ -247,24 +248,48 @@ def test_inversion_times_of_dicom(tmp_path):
 
 STUB = """#!{python}
 import shutil, sys, time
-print(*sys.argv[1:], file=open({log!r}, "w"))
-command, path, o, folder, f, name = sys.argv[1:]
-assert (command, o, f) == ("auto", "-o", "-f") and name[0] != "-", sys.argv
+with open({log!r}, "a") as log:
+    print(*sys.argv[1:], file=log)
+*words, o, folder, f, name = sys.argv[1:]
+path = words[-1]
+assert (o, f) == ("-o", "-f") and name[0] != "-", sys.argv
 if "slow" in path:
     time.sleep(60)
 if "broken" in path:
     sys.exit("no header of a measurement")
-for n in range(2 if "several" in path else 1):
-    shutil.copy({made!r}, folder + "/" + name + str(n) + ".nii.gz")
+names = {{"twix": ["made"], "ge": ["suppressed", "made_ref"], "philips_dl": ["made", "made_NOI"]}}
+made = names[words[0]]
+if "several" in path:
+    made += ["made_STD_1"]
+if "unprepared" in path:
+    made = ["made", "empty_ref"]
+if "emptied" in path:
+    made = ["empty"]
+for one in made:
+    kind, *ending = one.split("_", 1)
+    shutil.copy({made!r} + "/" + kind, folder + "/" + "_".join([name, *ending]) + ".nii.gz")
 """
+CALLED = {  # as spec2nii 0.8.15 is called; with -o FOLDER -f spectrum behind
+    "twix.dat": "twix -e image {0}/twix.dat",
+    "-f.dat": "twix -e image {0}/-f.dat",
+    "P1234.7": "ge {0}/P1234.7",
+    "scan.data": "philips_dl {0}/scan.data {0}/scan.list {0}/scan.SPAR",
+    "scan.list": "philips_dl {0}/scan.data {0}/scan.list {0}/scan.SPAR",
+}
 
 
 @pytest.fixture
 def spec2nii(tmp_path, monkeypatch):
-    """A stand-in where the user's would be: it makes of any file the same spectrum."""
-    folder, made = tmp_path / "bin", tmp_path / "made.nii.gz"
+    """A stand-in where the user's would be; the real one's names of what it makes."""
+    folder, made = tmp_path / "bin", tmp_path / "made"
     folder.mkdir()
-    write_nifti_mrs(made, SERIES, BOX, PRESS)
+    made.mkdir()
+    write_nifti_mrs(made / "made.nii", SERIES, BOX, PRESS)
+    data = (made / "made.nii").read_bytes()
+    (made / "made").write_bytes(gzip.compress(data))
+    stated = data.replace(b'"ResonantNucleus": ["1H"]', b'"WaterSuppressed": true  ')
+    (made / "suppressed").write_bytes(gzip.compress(stated))
+    (made / "empty").write_bytes(gzip.compress(data[:56] + bytes(8) + data[64:]))  # no spectra
     program = folder / "spec2nii"
     log = str(tmp_path / "called.txt")
     program.write_text(STUB.format(python=sys.executable, made=str(made), log=log))
@@ -272,48 +297,88 @@ def spec2nii(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
-@pytest.mark.parametrize("name", ["twix.dat", "P1234.7", "scan.data", "-f.dat"])
+def raw_file(folder, name):
+    """A file that is no text, and what belongs to it."""
+    for ending in (".data", ".list", ".SPAR") if name.startswith("scan") else ():
+        (folder / f"scan{ending}").write_bytes(bytes(range(256)) * 4)
+    (folder / name).write_bytes(bytes(range(256)) * 4)
+    return folder / name
+
+
+@pytest.mark.parametrize("name", CALLED)
 @pytest.mark.usefixtures("spec2nii")
 def test_raw_files_are_read_through_spec2nii(name, tmp_path):
-    path = tmp_path / name
-    path.write_bytes(bytes(range(256)) * 4)
+    path = raw_file(tmp_path, name)
     before = sorted(tmp_path.iterdir())
     (one,) = read_spectra([path], {"RepetitionTime": 2.5})
     assert np.abs(one.fids[0, 0].conj() - FID).max() < 1e-6
     assert (one.name, one.te_ms, one.tr_ms) == (name, pytest.approx(30.0), 2500.0)
-    assert one.notes == [f"{name} was read through spec2nii."]
+    assert one.notes[0] == f"{name} was read through spec2nii."
+    if name == "P1234.7":  # GE's reference is what fat and water are read of
+        assert not one.suppressed
+        assert "the one acquired without suppression of water was read" in one.notes[1]
+    else:
+        assert len(one.notes) == 1
+    read_spectra([path])  # a panel reads at every stroke
     assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "called.txt"])
-    assert (tmp_path / "called.txt").read_text().startswith(f"auto {path} -o ")
+    called = (tmp_path / "called.txt").read_text().splitlines()
+    assert len(called) == 1
+    assert called[0].startswith(CALLED[name].format(tmp_path) + " -o ")
+    os.utime(path, (1, 1))  # it was written anew
+    read_spectra([path])
+    assert len((tmp_path / "called.txt").read_text().splitlines()) == 2
+
+
+@pytest.mark.usefixtures("spec2nii")
+def test_a_reference_of_no_averages_is_told(tmp_path):
+    (one,) = read_spectra([raw_file(tmp_path, "unprepared.7")])
+    assert np.abs(one.fids[0, 0].conj() - FID).max() < 1e-6
+    assert "cannot be read. spectrum_ref.nii.gz: it holds no signals" in one.notes[1]
+    with pytest.raises(ValueError, match=r"emptied.7: .* spectrum.nii.gz: it holds no signals"):
+        read_spectra([raw_file(tmp_path, "emptied.7")])
 
 
 @pytest.mark.usefixtures("spec2nii")
 def test_what_spec2nii_cannot_convert_is_told(tmp_path, monkeypatch):
     for name, sentence in (
+        ("broken.dat", r"\(code 1\) made no spectrum; it said last: no header of a measurement"),
         (
-            "broken.dat",
-            r"\(code 1\) made no spectra .* it said last: no header of a measure",
+            "several.dat",
+            r"made 2 spectra \(spectrum, spectrum_STD_1\), and it cannot be told which",
         ),
-        ("several.7", r"\(code 0\) made 2 spectra where one is expected; it said last: nothing"),
+        ("lone.data", r"three files of one name, .* lone.list and lone.spar is not beside it"),
     ):
-        (tmp_path / name).write_bytes(bytes(range(256)))
         with pytest.raises(ValueError, match=sentence):
-            read_spectra([tmp_path / name])
+            read_spectra([raw_file(tmp_path, name)])
     (tmp_path / "picture.png").write_bytes(b"\x89PNG")
     sentence = r"picture.png: this is no spectrum that is known; raw files .* end in \.dat, \.7, "
     with pytest.raises(ValueError, match=sentence):
         read_spectra([tmp_path / "picture.png"])
+    slow = raw_file(tmp_path, "slow.dat")
+    asked = []
+    with pytest.raises(InterruptedError, match=r"slow.dat: spec2nii was canceled"):
+        fit_site_spectra([f"L3={slow}"], lambda done: asked.append(done) or len(asked) < 3)
+    assert asked == [0.0] * 3
     monkeypatch.setattr(raw, "TIME_LIMIT_S", 1.0)
-    (tmp_path / "slow.dat").write_bytes(bytes(range(256)))
     with pytest.raises(ValueError, match=r"slow.dat: spec2nii took longer than 1 s and was ended"):
-        read_spectra([tmp_path / "slow.dat"])
+        read_spectra([slow])
 
 
 def test_without_spec2nii_its_command_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    (tmp_path / "twix.dat").write_bytes(bytes(range(256)))
     sentence = r"twix.dat: this is a Siemens twix file, which .* installed: pip install spec2nii\.$"
     with pytest.raises(ValueError, match=sentence):
-        read_spectra([tmp_path / "twix.dat"])
+        read_spectra([raw_file(tmp_path, "twix.dat")])
+
+
+def test_the_standard_object_of_siemens_turns_as_philips_does(tmp_path):
+    """From XA on, other than in the private object before; so does a public file of XA60 show."""
+    write.write_dicom(tmp_path / "x.dcm", FID)
+    one = dcmread(tmp_path / "x.dcm")
+    for maker, sense in (("SIEMENS", 1), ("Siemens Healthineers", 1), ("Other", None)):
+        one.Manufacturer = maker
+        one.save_as(tmp_path / "y.dcm")
+        assert read_spectra([tmp_path / "y.dcm"])[0].sense == sense
 
 
 def test_facts_of_philips_whose_block_lost_its_owner_are_read(tmp_path):

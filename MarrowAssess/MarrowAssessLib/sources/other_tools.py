@@ -8,15 +8,8 @@ the packages as published: TotalSegmentator 2.18.0, totalspineseg 20260807 and s
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-import subprocess
-import sys
-import sysconfig
 import tempfile
-import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +18,8 @@ import numpy as np
 from PDFFMapperLib.images.files import read_volume, write_volume
 from PDFFMapperLib.images.resampling import nearest
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.install.programs import find_program as installed_program
+from PDFFMapperLib.install.programs import last_lines, launched, run_program
 
 from MarrowAssessLib.catalogue.anatomy import VERTEBRAE, Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
@@ -34,17 +29,8 @@ from MarrowAssessLib.sources.tools import Run, Tool
 from MarrowAssessLib.study.regions import Region
 
 TIME_LIMIT_S = 3600.0  # on a processor alone they take from minutes to half an hour
-POLL_S = 0.2
-END_S = 1.0  # from being asked to end until being killed
 IN_PIECES = 0.05  # share of a vertebra outside its largest piece from which it is refused
 MOVED = "Resampled from the tool's voxel grid."
-# Not even usage statistics: whatever asks for the network is sent where nobody listens.
-_NOWHERE = "http://127.0.0.1:9"
-OFFLINE = {
-    "HTTP_PROXY": _NOWHERE, "HTTPS_PROXY": _NOWHERE, "http_proxy": _NOWHERE,
-    "https_proxy": _NOWHERE, "ALL_PROXY": _NOWHERE, "NO_PROXY": "", "no_proxy": "",
-    "HF_HUB_OFFLINE": "1",
-}  # fmt: skip
 
 
 @dataclass
@@ -68,15 +54,14 @@ def find_program(tool: Tool) -> Path:
     Raises:
         ValueError: it is not installed.
     """
-    here = sysconfig.get_path("scripts")
-    found = shutil.which(tool.program) or shutil.which(tool.program, path=here)
+    found = installed_program(tool.program)
     if found is None:
         raise ValueError(
             f"{tool.name} is not installed: no program '{tool.program}' is on PATH. It can be had "
             f"from {tool.home} ({tool.license}). Without it this software finds the spine by "
             "itself (--column auto)."
         )
-    return Path(found)
+    return found
 
 
 def find_weights(tool: Tool, program: Path, model: str = "") -> list[Path]:
@@ -132,8 +117,13 @@ def segment_with(
         write_volume(volume, image)
         for run in tool.runs:
             words = {"image": str(image), "folder": str(folder), "model": model}
-            command = [*_launched(program), *(one.format(**words) for one in run.arguments)]
-            _call(tool, command, folder, progress, time_limit_s)
+            command = [*launched(program), *(one.format(**words) for one in run.arguments)]
+            log = folder / "log.txt"
+            if code := run_program(tool.name, command, log, time_limit_s, progress):
+                raise ValueError(
+                    f"{tool.name} failed with code {code}; it said last: "
+                    f"{last_lines(log, 3) or 'nothing'}."
+                )
             labels = _label_map(tool, folder, run.output)
             if not labels.same_grid(volume):
                 labels = nearest(labels, volume)
@@ -144,13 +134,6 @@ def segment_with(
     told = f"{tool.name} {version} ({', '.join(path.name for path in weights)}) in {contrast.value}"
     notes.append(f"Regions were drawn by {told}; {tool.license}; {tool.home}.")
     return Segmented(regions, told, notes)
-
-
-def _launched(program: Path) -> list[str]:
-    """How a program is started; in Slicer by the launcher that sets up its Python."""
-    launcher = shutil.which("PythonSlicer")
-    own = Path(sysconfig.get_path("scripts")) in program.parents
-    return [launcher, str(program)] if launcher and own else [str(program)]
 
 
 def _site_packages(program: Path) -> list[Path]:
@@ -181,65 +164,6 @@ def _version(tool: Tool, program: Path) -> str:
             if name.casefold() == tool.package:
                 return version
     return "of unknown version"
-
-
-def _call(
-    tool: Tool,
-    command: Sequence[str],
-    folder: Path,
-    progress: Callable[[str], bool] | None,
-    time_limit_s: float,
-) -> None:
-    """Run a command in a process group of its own, without network."""
-    log = folder / "log.txt"
-    until = time.monotonic() + time_limit_s
-    with log.open("w", encoding="utf-8", errors="replace") as stream:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**os.environ, **OFFLINE, "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=sys.platform != "win32",
-        )
-        try:
-            while process.poll() is None:
-                if progress and not progress(_last_lines(log, 1)):
-                    raise InterruptedError(f"{tool.name} was canceled before it was done.")
-                if time.monotonic() > until:
-                    raise ValueError(
-                        f"{tool.name} took longer than {time_limit_s:g} s and was ended."
-                    )
-                time.sleep(POLL_S)
-        finally:
-            _end(process)
-    if process.returncode:
-        raise ValueError(
-            f"{tool.name} failed with code {process.returncode}; it said last: "
-            f"{_last_lines(log, 3) or 'nothing'}."
-        )
-
-
-def _end(process: subprocess.Popen) -> None:
-    """End a process and what it has started."""
-    if process.poll() is not None:
-        return
-    if sys.platform == "win32":
-        process.kill()
-    else:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _last_lines(log: Path, count: int) -> str:
-    with log.open(encoding="utf-8", errors="replace") as stream:
-        lines = deque((line.strip() for line in stream if line.strip()), maxlen=count)
-    return " / ".join(lines)[-300:].rstrip(".")
 
 
 def _label_map(tool: Tool, folder: Path, pattern: str) -> Volume:

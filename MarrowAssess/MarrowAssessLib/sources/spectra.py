@@ -82,9 +82,9 @@ def fit_site_spectra(
 def _fitted(
     paths: Sequence[str], options: argparse.Namespace, progress: Progress | None
 ) -> Analysis:
-    facts, settings = fit_options(options)
+    facts, settings = fit_options(options, progress)
     if options.voxel is None:
-        spectra = read_spectra(paths, facts)
+        spectra = read_spectra(paths, facts, progress)
     elif len(paths) == 1:
         spectra = read_voxel(checked_name(Path(paths[0])), tuple(options.voxel), facts)
     else:

@@ -6,6 +6,7 @@ import argparse
 
 from PDFFMapperLib.commands.options import option_arguments, option_values
 from PDFFMapperLib.images.files import read_volume
+from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.spectroscopy.files import read_spectra
 from PDFFMapperLib.spectroscopy.recipe import BONE, MRS, WATER_REFERENCE
 from PDFFMapperLib.spectroscopy.spectrum import FACTS
@@ -20,11 +21,18 @@ def add_fit_options(parser: argparse.ArgumentParser) -> None:
     option_arguments(parser, MRS.options)
 
 
-def fit_options(args: argparse.Namespace) -> tuple[dict[str, object], dict[str, object]]:
+def fit_options(
+    args: argparse.Namespace, progress: Progress | None = None
+) -> tuple[dict[str, object], dict[str, object]]:
     """The facts (in s and MHz) and the settings of the fit that were given; their files are read.
+
+    Args:
+        args: what was parsed.
+        progress: asked while raw files are converted; returning False cancels.
 
     Raises:
         FileNotFoundError, ValueError: a file cannot be read.
+        InterruptedError: canceled.
     """
     facts = {
         key: value * factor
@@ -35,5 +43,5 @@ def fit_options(args: argparse.Namespace) -> tuple[dict[str, object], dict[str, 
     if bone := settings.get(BONE.name):
         settings[BONE.name] = read_volume(bone)
     if reference := settings.get(WATER_REFERENCE.name):
-        settings[WATER_REFERENCE.name] = read_spectra([reference], facts)[0]
+        settings[WATER_REFERENCE.name] = read_spectra([reference], facts, progress)[0]
     return facts, settings

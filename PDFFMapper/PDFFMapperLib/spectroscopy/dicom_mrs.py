@@ -141,7 +141,7 @@ def _standard(header: Dataset, name: str) -> Spectrum:
         ti_ms=_first(getattr(modifier, "InversionTimes", None)) or None,
         sequence=str(header.get("PulseSequenceName", "")) + " inverted" * inverted,
         nucleus=str(nucleus if isinstance(nucleus, str) else nucleus[0]),
-        sense=1 if "philips" in maker else -1 if "siemens" in maker else None,
+        sense=1 if "philips" in maker or "siemens" in maker else None,  # of Siemens from XA on
         suppressed={"YES": True, "NO": False}.get(_water_suppression(header)),
         voxel_ras=_slabs(header),
         notes=notes,

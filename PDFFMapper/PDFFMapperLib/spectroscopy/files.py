@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from PDFFMapperLib.images.files import checked_name
 from PDFFMapperLib.images.json_file import read_json
+from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.spectroscopy.dicom_mrs import is_dicom, read_dicom_spectrum
 from PDFFMapperLib.spectroscopy.nifti_mrs import is_nifti_name, read_nifti_mrs
-from PDFFMapperLib.spectroscopy.raw import converted
+from PDFFMapperLib.spectroscopy.raw import read_raw
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum, with_facts
 from PDFFMapperLib.spectroscopy.text_files import (
     is_jmrui,
@@ -25,7 +25,9 @@ from PDFFMapperLib.spectroscopy.text_files import (
 
 
 def read_spectra(
-    paths: Sequence[str | Path], facts: dict[str, object] | None = None
+    paths: Sequence[str | Path],
+    facts: dict[str, object] | None = None,
+    progress: Progress | None = None,
 ) -> list[Spectrum]:
     """Read the spectra of one voxel, one for each echo time and file.
 
@@ -33,15 +35,17 @@ def read_spectra(
         paths: files. A JSON file of the same name beside one states what it lacks, by the names of
             NIfTI-MRS (EchoTime and DwellTime in s, SpectrometerFrequency in MHz).
         facts: what the user states of all of them; it goes before what files say.
+        progress: asked while raw files are converted; returning False cancels.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is none of the formats, cut off, or a grid of voxels.
+        InterruptedError: canceled.
     """
     found = []
     for path in map(Path, paths):
         path = checked_name(path)
-        found += stated_spectra(path, _read(path), facts or {})
+        found += stated_spectra(path, _read(path, progress), facts or {})
     return found
 
 
@@ -66,7 +70,7 @@ def stated_spectra(
     return [with_facts(one, dict(facts), "options") for one in read]
 
 
-def _read(path: Path) -> list[Spectrum]:
+def _read(path: Path, progress: Progress | None) -> list[Spectrum]:
     if is_nifti_name(path):
         return read_nifti_mrs(path)
     if path.suffix.lower() in (".spar", ".sdat"):
@@ -79,19 +83,11 @@ def _read(path: Path) -> list[Spectrum]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return _read_raw(path)
+        return read_raw(path, progress)
     if path.suffix.lower() == ".list":  # the text that belongs to raw data
-        return _read_raw(path)
+        return read_raw(path, progress)
     if is_jmrui(text):
         return [read_jmrui(text, path.name)]
     if is_lcmodel(text):
         return [read_lcmodel(text, path.name)]
     return [read_columns(text, path.name)]
-
-
-def _read_raw(path: Path) -> list[Spectrum]:
-    """Through spec2nii, where it is installed."""
-    said = f"{path.name} was read through spec2nii."
-    with converted(path) as made:
-        spectra = read_nifti_mrs(made)
-    return [replace(one, name=path.name, notes=[*one.notes, said]) for one in spectra]

@@ -75,6 +75,8 @@ def _opened(path: Path) -> tuple[np.ndarray, dict[str, object], _Header]:
     if header.kind not in kinds:
         raise ValueError(f"{name}: its values are not complex; NIfTI-MRS holds complex signals.")
     count, kind = math.prod(header.shape), np.dtype(kinds[header.kind]).newbyteorder(order)
+    if min(header.shape) < 1:
+        raise ValueError(f"{name}: it holds no signals; its size is {header.shape}.")
     if not 0 < header.offset <= len(data):
         raise ValueError(f"{name}: the file was cut off, or its header is damaged; copy it again.")
     body = data[header.offset : header.offset + count * kind.itemsize]
@@ -103,7 +105,8 @@ class _Header:
             self.unit = int(at("i4", 500)[0])
             codes, rows = at("i4", 344, 2), at("f8", 400, 12)
         used = int(dims[0])
-        self.shape = [max(1, int(n)) for n in dims[1 : max(used, 4) + 1]]
+        sizes = dims[1 : max(used, 4) + 1]
+        self.shape = [int(n) if place < used else 1 for place, n in enumerate(sizes)]
         time = {8: 1.0, 16: 1e-3, 24: 1e-6}.get(self.unit & 0x38, 1.0)
         self.dwell_s = float(pixdim[4]) * time
         self.to_ras = np.vstack([rows.reshape(3, 4), [0, 0, 0, 1]]) if codes[1] > 0 else None

@@ -1,74 +1,130 @@
 """Raw data of scanners, through spec2nii (BSD-3) where the user has installed it.
 
-https://github.com/wtclarke/spec2nii; its `auto` command converts Siemens twix, GE P-files and
-Philips data and list to NIfTI-MRS. It is no dependency.
+https://github.com/wtclarke/spec2nii; read and run in version 0.8.15. It is no dependency.
 """
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sysconfig
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-FORMATS = {
-    ".dat": "a Siemens twix file", ".7": "a GE P-file", ".list": "a Philips list file",
-    ".data": "a Philips data file", ".raw": "a raw file", ".lab": "a Philips lab file",
-}  # fmt: skip
+from PDFFMapperLib.install.programs import find_program, last_lines, launched, run_program
+from PDFFMapperLib.maps.progress import Progress
+from PDFFMapperLib.spectroscopy.nifti_mrs import read_nifti_mrs
+from PDFFMapperLib.spectroscopy.spectrum import Spectrum
+
+DATA, LIST, SPAR = ".data", ".list", ".spar"
+FORMATS = {  # ending of a file: what it is, and the command of spec2nii
+    ".dat": ("a Siemens twix file", ("twix", "-e", "image")),
+    ".7": ("a GE P-file", ("ge",)),
+    DATA: ("a Philips data file", ("philips_dl",)),
+    LIST: ("a Philips list file", ("philips_dl",)),
+}
 PROGRAM = "spec2nii"
 TIME_LIMIT_S = 300.0
+MOST_KEPT = 16  # conversions, of seconds each; a panel reads at every stroke
+_NO_SIGNAL = "_NOI", "_PHC", "_FRC", "_REJ", "_NAV"  # of Philips: noise, corrections, rejected
+_converted: dict[tuple[tuple[str, int, int], ...], list[Spectrum]] = {}
 
 
-@contextmanager
-def converted(path: Path) -> Iterator[Path]:
-    """The NIfTI-MRS file that spec2nii makes of a raw file, for as long as it is needed.
+def read_raw(path: Path, progress: Progress | None = None) -> list[Spectrum]:
+    """The spectra that spec2nii makes of a raw file.
+
+    Of several with the same place, as GE's files hold them, the one that was acquired without
+    suppression of water is taken. A file that was converted before is not again.
+
+    Args:
+        path: the file; of Philips' pair either, beside which the other and the .SPAR lie.
+        progress: asked now and then, always with 0; returning False cancels.
 
     Raises:
-        ValueError: its ending is of no raw file, or spec2nii is not installed, failed, took too
-            long, or made none or several of it.
+        ValueError: its ending is of no raw file, a part of it is missing, or spec2nii is not
+            installed, failed, took too long, or made none or several of it.
+        InterruptedError: canceled.
     """
-    kind = FORMATS.get(path.suffix.lower())
-    if kind is None:
+    if path.suffix.lower() not in FORMATS:
         raise ValueError(
             f"{path.name}: this is no spectrum that is known; raw files of scanners end in "
             f"{', '.join(FORMATS)}. Convert others to NIfTI-MRS first (spec2nii --help)."
         )
-    command = _command()
-    if not command:
+    parts = _parts(path)
+    stats = [one.stat() for one in parts]
+    key = tuple(
+        (str(one.resolve()), stat.st_size, stat.st_mtime_ns)
+        for one, stat in zip(parts, stats, strict=True)
+    )
+    if key not in _converted:
+        while len(_converted) >= MOST_KEPT:
+            del _converted[next(iter(_converted))]
+        _converted[key] = _convert(path, parts, progress)
+    return list(_converted[key])
+
+
+def _parts(path: Path) -> list[Path]:
+    """The files of one acquisition, in spec2nii's order."""
+    if path.suffix.lower() not in (DATA, LIST):
+        return [path]
+    beside = {
+        one.suffix.lower(): one
+        for one in path.parent.iterdir()
+        if one.stem == path.stem and one.suffix.lower() in (DATA, LIST, SPAR)
+    }
+    if missing := [ending for ending in (DATA, LIST, SPAR) if ending not in beside]:
+        raise ValueError(
+            f"{path.name}: Philips' raw data are three files of one name, .data, .list and the "
+            f".SPAR of the same scan; {' and '.join(path.stem + one for one in missing)} is not "
+            "beside it."
+        )
+    return [beside[ending] for ending in (DATA, LIST, SPAR)]
+
+
+def _convert(path: Path, parts: list[Path], progress: Progress | None) -> list[Spectrum]:
+    kind, words = FORMATS[path.suffix.lower()]
+    program = find_program(PROGRAM)
+    if program is None:
         raise ValueError(
             f"{path.name}: this is {kind}, which is read through spec2nii where that is "
             "installed: pip install spec2nii."
         )
-    with TemporaryDirectory(prefix="marrowassess-") as folder:
-        command += ["auto", str(path.resolve()), "-o", folder, "-f", "spectrum"]
-        try:
-            ended = subprocess.run(
-                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, timeout=TIME_LIMIT_S, errors="replace", check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
+    with TemporaryDirectory(prefix="marrowassess-") as name:
+        folder = Path(name)
+        log = folder / "log.txt"
+        command = [*launched(program), *words, *(str(one.resolve()) for one in parts)]
+        code = run_program(
+            f"{path.name}: spec2nii", [*command, "-o", name, "-f", "spectrum"], log, TIME_LIMIT_S,
+            progress and (lambda _line: progress(0.0)),
+        )  # fmt: skip
+        files = [
+            one for one in sorted(folder.glob("*.nii.gz"))
+            if not any(part in one.name for part in _NO_SIGNAL)
+        ]  # fmt: skip
+        if code or not files:
             raise ValueError(
-                f"{path.name}: spec2nii took longer than {TIME_LIMIT_S:g} s and was ended."
-            ) from None
-        made = sorted(Path(folder).glob("*.nii.gz"))
-        if ended.returncode or len(made) != 1:
-            last = (ended.stdout.strip().splitlines() or ["nothing"])[-1][-200:].rstrip(".")
-            raise ValueError(
-                f"{path.name}: this is {kind}, of which spec2nii (code {ended.returncode}) made "
-                f"{len(made) or 'no'} spectra where one is expected; it said last: {last}. Convert "
-                "it with options of your own (spec2nii --help) and give what that makes."
+                f"{path.name}: this is {kind}, of which spec2nii (code {code}) made no spectrum; "
+                f"it said last: {last_lines(log, 1) or 'nothing'}."
             )
-        yield made[0]
-
-
-def _command() -> list[str]:
-    """How spec2nii is started: from PATH or beside this Python, in Slicer by its launcher."""
-    here = sysconfig.get_path("scripts")
-    program = shutil.which(PROGRAM) or shutil.which(PROGRAM, path=here)
-    if program is None:
-        return []
-    launcher = shutil.which("PythonSlicer")
-    return [launcher, program] if launcher and Path(here) in Path(program).parents else [program]
+        made, unread = {}, ""
+        for one in files:
+            try:
+                made[one.name.removesuffix(".nii.gz")] = read_nifti_mrs(one)
+            except ValueError as error:  # a grid, a reference of no averages
+                unread = f"{path.name}: spec2nii made of it what cannot be read. {error}"
+        if not made:
+            raise ValueError(unread)
+    notes = [f"{path.name} was read through spec2nii.", *([unread] if unread else [])]
+    if len(made) > 1:
+        whole = {name: s for name, s in made.items() if not any(one.suppressed for one in s)}
+        if len(whole) != 1:
+            raise ValueError(
+                f"{path.name}: this is {kind}, of which spec2nii made {len(made)} spectra "
+                f"({', '.join(made)}), and it cannot be told which is meant. Convert it by "
+                f"'spec2nii {words[0]}' and give one of those files."
+            )
+        notes.append(
+            f"{path.name} holds {len(made)} spectra; the one acquired without suppression of "
+            f"water was read. For the other, convert it by 'spec2nii {words[0]}'."
+        )
+        made = whole
+    (spectra,) = made.values()
+    return [replace(one, name=path.name, notes=[*one.notes, *notes]) for one in spectra]
