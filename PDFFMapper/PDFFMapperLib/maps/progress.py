@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any
 
 Progress = Callable[[float], bool]
@@ -75,16 +76,20 @@ def run_parallel(
             if not isinstance(error, Exception):
                 raise
 
-    helpers = [
-        Thread(target=work_on, args=(None,), daemon=True)
-        for _ in range(min(cores(), len(starts)) - 1)
-    ]
+    def help_on(at_work: Lock) -> None:
+        try:
+            work_on(None)
+        finally:
+            at_work.release()
+
+    helpers = [Lock() for _ in range(min(cores(), len(starts)) - 1)]
     try:
-        for helper in helpers:
-            helper.start()
+        for at_work in helpers:  # `Thread` would wait until each has begun, as long as short work
+            at_work.acquire()
+            _thread.start_new_thread(help_on, (at_work,))
         work_on(progress)
-        for helper in helpers:
-            helper.join()
+        for at_work in helpers:
+            at_work.acquire()
     except BaseException as error:  # an interrupt: helpers begin no more, and none is waited for
         errors.append(error)
         raise

@@ -69,11 +69,12 @@ def expected_steps(
     """
     blocks = tuple(math.ceil(n / f) for n, f in zip(mask.shape, factors, strict=True))
     spacing = np.diff(echo_times_s)
-    products = np.zeros((3, *blocks, len(echo_times_s)), np.complex64)
-    pairs = np.zeros((3, *blocks), np.float32)
+    products = np.empty((3, *blocks, len(echo_times_s)), np.complex64)
+    pairs = np.empty((3, *blocks), np.float32)
     gradient = np.empty((3, *blocks))  # Hz per voxel
 
     def add_slab(k: int) -> None:
+        products[:, k] = pairs[:, k] = 0
         first = k * factors[0]
         slab = mask[first : first + factors[0] + 1]  # and the slice beyond it
         index = np.flatnonzero(slab)
@@ -98,7 +99,8 @@ def expected_steps(
     run_parallel(add_slab, range(blocks[0]))
     steps, spread = np.zeros((2, 3, *blocks), np.float32)
     few = _FEW * math.prod(factors)
-    for axis in range(3):
+
+    def expect(axis: int) -> None:
         count, sums = pairs[axis], pairs[axis] * gradient[axis]
         mean = sums.sum() / max(count.sum(), 1)
         if factors[axis] > 1:  # else the pairs of a block are those with the next one
@@ -107,6 +109,8 @@ def expected_steps(
         known = count / (count + few)
         spread[axis] = _MEASURED_SPREAD * known + _UNKNOWN_SPREAD * (1 - known)
         spread[axis] *= field_strength_t * voxel_size_mm[axis] * factors[axis]
+
+    run_parallel(expect, range(3))
     return FieldSteps(steps, spread)
 
 
@@ -174,10 +178,14 @@ def block_field(
     """
     shape, labels = costs.shape[:3], len(label_hz)
     with_signal, total = np.empty(shape, bool), np.empty(costs.shape, np.float32)
+    messages, center = np.empty((3, *costs.shape), np.float32), center.astype(np.float32)
 
-    center = center.astype(np.float32)
-    run_parallel(lambda k: _add_center(costs[k], center, total[k], with_signal[k]), range(shape[0]))
-    total = total.reshape(-1, labels)
+    def begin(k: int) -> None:
+        messages[:, k] = 0
+        _add_center(costs[k], center, total[k], with_signal[k])
+
+    run_parallel(begin, range(shape[0]))
+    total, messages = total.reshape(-1, labels), messages.reshape(3, -1, labels)
     given = (
         total,
         np.array(shape),
@@ -186,7 +194,6 @@ def block_field(
         label_hz[1] - label_hz[0],
         period_hz > 0,
     )
-    messages = np.zeros((3, len(total), labels), np.float32)
     best = np.full(len(total), -1)
     for sweep in range(_SWEEPS):
         tell(progress, sweep / _SWEEPS)

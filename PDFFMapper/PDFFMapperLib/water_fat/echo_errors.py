@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numba import njit
 
+from PDFFMapperLib.water_fat.error_kernel import normal_equations, project
 from PDFFMapperLib.water_fat.field_map import (
     ChemicalShiftModel,
     fit_from,
@@ -39,7 +40,6 @@ _STARTS = 3
 _PROFILED = 250  # voxels
 _STEPS = 8
 _FEW = 6_000  # voxels that determine a phase
-_PIECE = 128  # rows of a product
 _LARGEST_SD = 0.5  # points of PDFF that the uncertainty of an amplitude error may cost
 
 # Powers of the position along slices, rows, columns.
@@ -401,47 +401,35 @@ def _refined(
     fit_lead: bool,
 ) -> ErrorFit:
     """Gauss-Newton steps from an error, the unknowns of each voxel projected out."""
-    signals, r2star = sample.signals, sample.r2star_per_s
+    signals, r2star, times = sample.signals, sample.r2star_per_s, model.echo_times_s
     phases, given = error.phase.size, len(error.patterns)
     basis = position_terms(sample.place, error.powers)
+    patterns = np.ascontiguousarray(error.patterns)
+    unknowns = model.unknowns(r2star)
+    freedom, count = max(2 * signals.shape[1] - unknowns, 1), phases + given + 1
+    kept = np.r_[:phases, np.arange(phases, phases + given)[: given * fit_amplitude]]
+    kept = np.r_[kept, [phases + given] * fit_lead].astype(int)
     for _ in range(_STEPS):
         led = replace(model, fat=model.fat * np.exp(1j * lead)) if lead else model
-        corrected = without_error(signals, error.exponents(sample.place))
+        corrected = without_error(signals, error.exponents_by(basis))
         if sample.starts_hz is None:
             fits = fit_from_candidates(corrected, led, r2star, tried=2)
         else:
             fits = fit_from(corrected, led, r2star, sample.starts_hz)
-        residual, columns, signal, fat = _linearized(corrected, fits, led, r2star is None)
-        usable = np.isfinite(columns).all((1, 2)) & np.isfinite(residual).all(1)
-        columns[~usable] = np.eye(columns.shape[1])[:, : columns.shape[2]]
-        residual[~usable], signal[~usable], fat[~usable] = 0, 0, 0
-        q, r = np.linalg.qr(columns)
-        turned = [_real(1j * pattern * signal) for pattern in error.patterns]
-        scaled = [_real(pattern * signal) for pattern in error.patterns]
-        effects = np.stack([*turned, *scaled, _real(1j * fat)], 2)
-        shadows = q.swapaxes(1, 2) @ effects
-        free = effects - q @ shadows
-        squares = (residual**2).sum(1)
-        unknowns = columns.shape[2]
-        freedom = max(residual.shape[1] - unknowns, 1)
-        noise = noise_sd(squares[usable], signals[usable], unknowns) ** 2
-        weight = 1 / (noise * np.maximum(1, squares / (3 * freedom * noise)))
-        design = np.einsum("vep,vt->vept", free[:, :, :given], basis)
-        design = design.reshape(*free.shape[:2], phases)
-        design = np.concatenate([design, free[:, :, given:]], 2)
-        kept = np.r_[:phases, np.arange(phases, phases + given)[: given * fit_amplitude]]
-        kept = np.r_[kept, [phases + given] * fit_lead].astype(int)
-        count = design.shape[2]
-        weighted = (design * weight[:, None, None]).reshape(-1, count)
-        of_both = np.concatenate([design, residual[..., None]], 2).reshape(-1, count + 1)
-        normal, move_by = np.split(_transposed_product(weighted, of_both), [count], 1)
+        products, along, squares, by = project(
+            corrected, fits, patterns, led.fat, times, model.common_phase, r2star is None
+        )
+        usable = np.isfinite(by[:, -1])
+        noise = noise_sd(squares[usable], corrected[usable], unknowns) ** 2
+        weight = usable / (noise * np.maximum(1, squares / (3 * freedom * noise)))
+        normal, move_by = normal_equations(products, along, weight, basis, given)
         normal = normal[np.ix_(kept, kept)]
         normal += 1e-9 * np.trace(normal) / len(kept) * np.eye(len(kept))
         inverse = np.linalg.inv(normal)
         covariance = np.zeros((count, count))
         covariance[np.ix_(kept, kept)] = inverse
         move = np.zeros(count)
-        move[kept] = inverse @ move_by[kept, 0]
+        move[kept] = inverse @ move_by[kept]
         largest = np.abs(move).max()
         if largest < 2e-4:
             break
@@ -452,66 +440,5 @@ def _refined(
             amplitude=error.amplitude + move[phases : phases + given],
         )
         lead = (lead + float(move[-1]) + np.pi / 2) % np.pi - np.pi / 2
-    slopes = -np.linalg.solve(r, shadows)
-    by = 100 * np.einsum("vp,vpe->ve", _fraction_gradient(fits, led, unknowns), slopes)
-    by[~usable] = np.nan
     by_phases = np.einsum("vp,vt->vpt", by[:, :given], basis).reshape(len(by), phases)
     return ErrorFit(error, lead, covariance, fits, np.concatenate([by_phases, by[:, given:]], 1))
-
-
-def _transposed_product(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """``one.T @ other`` by pieces so small that they stay on this core.
-
-    The threads that a larger product wakes spin for long after it, on the cores of the fit.
-    """
-    starts = range(0, len(one), _PIECE)
-    return sum(one[k : k + _PIECE].T @ other[k : k + _PIECE] for k in starts)
-
-
-def _real(values: np.ndarray) -> np.ndarray:
-    return np.concatenate([values.real, values.imag], 1)
-
-
-def _linearized(signals, fits, model, fit_decay):
-    """Residual, derivatives by a voxel's own unknowns, and model signal, around its fit.
-
-    Returns:
-        real residual, shape (voxels, 2 echoes); derivatives, shape (voxels, 2 echoes, unknowns),
-        by water, fat (real and imaginary unless of a common phase), phase, off-resonance and R2*;
-        complex signal, shape (voxels, echoes), and its part of fat.
-    """
-    fits = fits.astype(float)
-    times = model.echo_times_s - model.echo_times_s[0]
-    wave = np.exp(np.outer(2j * np.pi * fits[:, OFFSET] - fits[:, R2STAR], times))
-    both = np.stack([wave, wave * model.fat], 2)
-    if model.common_phase:
-        decay = np.exp(-fits[:, R2STAR] * model.echo_times_s[0])
-        linear = fits[:, [WATER, FAT]] * decay[:, None]
-        signal = (both @ linear[..., None])[..., 0]
-        phase = np.exp(1j * np.angle((signal.conj() * signals).sum(1)))
-        signal = signal * phase[:, None]
-        both = both * phase[:, None, None]
-        columns = [both[..., 0], both[..., 1], 1j * signal]
-        fat = both[..., 1] * linear[:, [1]]
-    else:
-        conjugate = both.conj().swapaxes(1, 2)
-        linear = np.linalg.solve(conjugate @ both, conjugate @ signals[..., None])
-        signal = (both @ linear)[..., 0]
-        columns = [both[..., 0], 1j * both[..., 0], both[..., 1], 1j * both[..., 1]]
-        fat = both[..., 1] * linear[:, 1]
-    columns.append(2j * np.pi * times * signal)
-    if fit_decay:
-        columns.append(-times * signal)
-    return _real(signals - signal), np.stack([_real(each) for each in columns], 2), signal, fat
-
-
-def _fraction_gradient(fits, model, unknowns) -> np.ndarray:
-    """Derivative of the fat fraction by each unknown, amplitudes being those at the first echo."""
-    fits = fits.astype(float)
-    decay = np.exp(-fits[:, R2STAR] * model.echo_times_s[0])
-    water, fat = fits[:, WATER] * decay, fits[:, FAT] * decay
-    total = np.maximum(water + fat, 1e-30)
-    gradient = np.zeros((len(fits), unknowns))
-    gradient[:, 0] = -fat / total**2
-    gradient[:, 1 if model.common_phase else 2] = water / total**2
-    return gradient

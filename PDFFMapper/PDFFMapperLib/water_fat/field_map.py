@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 
 import numpy as np
@@ -23,6 +23,7 @@ from numba import njit
 from PDFFMapperLib.maps.progress import Progress, run_parallel, share, tell
 from PDFFMapperLib.water_fat import fronts
 from PDFFMapperLib.water_fat.block_field import block_field, expected_steps, huber
+from PDFFMapperLib.water_fat.neighborhood import flat_index
 from PDFFMapperLib.water_fat.residual_curves import (
     R2STAR_TRIED,
     residual_curves,
@@ -71,7 +72,7 @@ class ChemicalShiftModel:
         steps = np.diff(self.echo_times_s)
         return float(steps.mean()) if np.ptp(steps) <= 0.01 * steps.mean() else None
 
-    @property
+    @cached_property
     def period_hz(self) -> float:
         """Off-resonance that changes no echo but by a common phase; 0 if there is none.
 
@@ -145,7 +146,7 @@ def find_off_resonance(
     block_mm = np.array(factors) * voxel_size_mm
     scale = np.array([_GRADIENT_HZ_PER_MM_PER_T * model.field_strength_t * mm for mm in block_mm])
     grid = _Grid.make(model, largest_hz, float(scale.mean()))
-    index = np.flatnonzero(mask).astype(np.int64)
+    index = flat_index(mask)
     if noise is None:
         noise = _sample_noise(signals, index, model, r2star_per_s)
     block_cost, candidates, costs, trust = _searched(
@@ -199,7 +200,9 @@ def _searched(signals, mask, index, model, grid: _Grid, factors, noise: float, p
     """
     tables = search_tables(model, grid.frequencies_hz)
     blocks = tuple(math.ceil(n / f) for n, f in zip(mask.shape, factors, strict=True))
-    block_cost = np.zeros((*blocks, len(grid.frequencies_hz)), np.float32)
+    # Large arrays are made empty and set to 0 on all cores: `np.zeros` leaves their many small
+    # pages to be found one by one.
+    block_cost = np.empty((*blocks, len(grid.frequencies_hz)), np.float32)
     candidates = np.empty((len(index), _CANDIDATES), np.float32)
     costs = np.empty((len(index), _CANDIDATES), np.float32)
     trust = np.empty(len(index), np.float32)
@@ -208,6 +211,7 @@ def _searched(signals, mask, index, model, grid: _Grid, factors, noise: float, p
     def search_band(band: tuple[int, int, int]) -> None:
         slab, first, last = band
         block_rows = slice(first, last)
+        block_cost[slab, block_rows] = 0
         first, last = first * factors[1], min(last * factors[1], rows)
         for k in range(slab * factors[0], min((slab + 1) * factors[0], slices)):
             ends = (k * rows + np.array([first, last])) * columns
@@ -508,9 +512,11 @@ def _choose(
     where = np.empty(mask.shape, np.int32)
     found = np.empty(len(index), np.int8)
     ends = np.searchsorted(index, np.arange(len(mask) + 1) * mask[0].size)
+    messages = np.empty((len(index), 3, _CANDIDATES), np.float32)
 
     def settle(k: int) -> None:
         part = slice(ends[k], ends[k + 1])
+        messages[part] = 0
         _number(mask[k], ends[k], where[k])
         field = np.empty(ends[k + 1] - ends[k], np.float32)
         _interpolate(coarse, k, factors, mask[k], field)
@@ -528,7 +534,6 @@ def _choose(
         (factors[:, None, None, None] / spread_hz).astype(np.float32),
         np.float32(fold_hz or np.inf),
     )
-    messages = np.zeros((len(index), 3, _CANDIDATES), np.float32)
     chosen = np.zeros(len(index), np.float32)
     margin = np.empty(len(index), np.float32)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numba import njit
@@ -82,6 +82,28 @@ def slice_ends(mask: np.ndarray) -> np.ndarray:
     return np.cumsum([0, *(np.count_nonzero(each) for each in mask)])
 
 
+def flat_index(mask: np.ndarray) -> np.ndarray:
+    """Flat indices of the voxels of a mask, int64."""
+    ends = slice_ends(mask)
+    index = np.empty(ends[-1], np.int64)
+    run_parallel(
+        lambda k: _add_indices(mask[k], k * mask[k].size, index[ends[k] : ends[k + 1]]),
+        range(len(mask)),
+    )
+    return index
+
+
+@njit(cache=True, nogil=True)
+def _add_indices(mask, first, index):
+    """Flat indices of a slice's voxels, `first` being that of its first one."""
+    n = 0
+    for j in range(mask.shape[0]):
+        for i in range(mask.shape[1]):
+            if mask[j, i]:
+                index[n] = first + j * mask.shape[1] + i
+                n += 1
+
+
 @njit(cache=True, nogil=True)
 def put(values, mask, outside, images):
     """Make images, shape (sets, rows, columns), of values of a mask's voxels, (sets, voxels)."""
@@ -111,8 +133,10 @@ def by_parts(work: Callable[[slice], None], count: int) -> None:
     run_parallel(lambda start: work(slice(start, start + _PART)), range(0, count, _PART))
 
 
-def over_together(mask: np.ndarray, value: np.ndarray, most: float) -> np.ndarray:
-    """Voxels in whose neighborhood in plane a value is over a limit, bool.
+def over_together(
+    mask: np.ndarray, values: Sequence[np.ndarray], most: Sequence[float]
+) -> np.ndarray:
+    """Voxels in whose neighborhood in plane a value is over its limit, bool, shape (sets, voxels).
 
     By the geometric mean of the voxels around that are alike (not under half the limit), the voxel
     itself among them: by its own value alone, noise would decide which of many alike are kept, and
@@ -120,11 +144,17 @@ def over_together(mask: np.ndarray, value: np.ndarray, most: float) -> np.ndarra
 
     Args:
         mask: the voxels.
-        value: of these; over the limit by far where it is not finite.
-        most: the limit.
+        values: sets of one of each; over the limit by far where it is not finite.
+        most: the limit of each set.
     """
-    alike, excess = np.empty(len(value), bool), np.empty(len(value), np.float32)
-    by_parts(lambda part: _compare(value[part], most, alike[part], excess[part]), len(value))
+    sets, count = list(zip(values, most, strict=True)), len(values[0])
+    alike, excess = np.empty((len(sets), count), bool), np.empty((len(sets), count), np.float32)
+
+    def compare(part: slice) -> None:
+        for n, (value, limit) in enumerate(sets):
+            _compare(value[part], limit, alike[n, part], excess[n, part])
+
+    by_parts(compare, count)
     return alike & (sum_around(mask, excess, _REACH) > 0)
 
 

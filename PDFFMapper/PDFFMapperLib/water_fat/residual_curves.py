@@ -49,23 +49,29 @@ def search_tables(model, frequencies_hz: np.ndarray) -> Tables:
     waves = np.zeros((len(frequencies_hz), len(apart) + len(apart) % 2, 2), np.float32)
     waves[:, : len(apart), 0], waves[:, : len(apart), 1] = turn.real, -turn.imag
     tried = (0.0,) if len(times) == 2 else _R2STAR_OF_THREE if len(times) == 3 else R2STAR_TRIED
-    forms = np.empty((len(tried), len(first), 4), np.float32)
-    for r, r2star in enumerate(tried):
-        decay = np.exp(-r2star * (times - times[0]))
-        water, fat = decay / np.linalg.norm(decay), decay * model.fat
-        shared = np.vdot(water, fat)
-        fat = fat - (shared.real if model.common_phase else shared) * water
-        fat /= np.linalg.norm(fat)
-        mixed = np.outer(water, fat.conj())
-        forms_of = (
-            np.outer(water, water) + np.outer(fat, fat.conj()),
-            (mixed - mixed.conj().T) / 1j if model.common_phase else np.zeros_like(mixed),
-        )
-        for part, form in enumerate(forms_of):
-            # The pair the other way round adds its conjugate.
-            form = form[first, second] * np.where(first == second, 1, 2)
-            forms[r, :, 2 * part], forms[r, :, 2 * part + 1] = form.real, form.imag
+    forms = _forms(times, np.asarray(model.fat), model.common_phase, np.array(tried), first, second)
     return waves, np.stack([first, second, difference], 1), forms
+
+
+@njit(cache=True, nogil=True)
+def _forms(times, fat, common_phase, tried, first, second):
+    """What the product of the signals of pairs of echoes counts, as `search_tables` has it."""
+    forms = np.empty((len(tried), len(first), 4), np.float32)
+    for r in range(len(tried)):
+        decay = np.exp(-tried[r] * (times - times[0]))
+        water, fatty = decay / np.sqrt((decay**2).sum()), decay * fat
+        shared = (water * fatty).sum()
+        fatty -= (complex(shared.real) if common_phase else shared) * water
+        fatty /= np.sqrt((fatty.real**2 + fatty.imag**2).sum())
+        for pair in range(len(first)):
+            a, b = first[pair], second[pair]
+            both = 1 if a == b else 2  # the pair the other way round adds its conjugate
+            sums = both * (water[a] * water[b] + fatty[a] * np.conj(fatty[b]))
+            mixed = both * (water[a] * np.conj(fatty[b]) - fatty[a] * water[b]) / 1j
+            forms[r, pair, 0], forms[r, pair, 1] = sums.real, sums.imag
+            forms[r, pair, 2] = mixed.real if common_phase else 0
+            forms[r, pair, 3] = mixed.imag if common_phase else 0
+    return forms
 
 
 def _alike(values: np.ndarray, most: float) -> tuple[np.ndarray, np.ndarray]:

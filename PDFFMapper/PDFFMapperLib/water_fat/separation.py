@@ -16,6 +16,7 @@ from PDFFMapperLib.water_fat.mixed import fit_mixed
 from PDFFMapperLib.water_fat.multi_echo import MultiEcho
 from PDFFMapperLib.water_fat.neighborhood import (
     by_parts,
+    flat_index,
     over_together,
     put,
     slice_ends,
@@ -63,7 +64,7 @@ _BORROWED = 0.1  # share of the voxels around that borrow R2* from which noise c
 _R2STAR_SURE_SD = 50.0  # 1/s; an own R2* with less was not chosen by noise, whatever lies around
 USELESS_PDFF = 0.08  # the same of the PDFF alone, and half of what a single voxel may have
 _LEAST_SIGNAL = 5.0  # noise SDs that the largest echo of a neighborhood should have
-_MANY = 200_000  # voxels that tell the usual residual
+_MANY = 50_000  # voxels that tell the usual residual
 _ERROR_SAMPLE = 16_000  # voxels to fit an error of the echoes to
 
 
@@ -330,7 +331,7 @@ def _searchable(signals: VoxelSignals, mask, model, mixed: int | None):
 def _fit_voxels(signals, mask, model, r2star_per_s, found, mixed: int | None, progress) -> _Fits:
     """Each voxel from its off-resonance, its noise, and again where R2* is not told."""
     fit = fit_from if mixed is None else partial(fit_mixed, echo=mixed)
-    index = np.flatnonzero(mask)
+    index = flat_index(mask)
     fits = np.empty((len(index), COLUMNS), np.float32)
     signal_energy = np.empty(len(index), np.float32)
     largest_echo = np.empty(len(index), np.float32)
@@ -508,7 +509,8 @@ def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
     if not model.common_phase:
         magnitudes = _magnitude_fraction(mask, fits, failed, fitted.noise, signed)
     with np.errstate(divide="ignore"):
-        dark = over_together(mask, fitted.noise / fitted.largest_echo, 1 / _LEAST_SIGNAL)
+        level = fitted.noise / fitted.largest_echo
+    dark = over_together(mask, [level], [1 / _LEAST_SIGNAL])[0]
     values = np.empty((len(_MAPS), count), np.float32)
     doubt = np.where(dark, np.uint8(Doubt.LOW_SIGNAL), np.uint8(0))
 
@@ -600,14 +602,29 @@ def _values(
 
 def _without_r2star(result: WaterFatResult) -> list[str]:
     """In how many confident voxels R2* is not told, and why."""
-    untold = np.count_nonzero(result.confident & np.isnan(result.r2star_per_s))
+    counts = np.zeros((len(result.mask), 2), np.int64)
+    volumes = result.mask, result.doubt, result.r2star_per_s
+    run_parallel(
+        lambda k: _count_untold(*(each[k] for each in volumes), counts[k]), range(len(counts))
+    )
+    untold, confident = counts.sum(0)
     if not untold:
         return []
-    share = 100 * untold / np.count_nonzero(result.confident)
+    share = 100 * untold / confident
     return [
         f"{untold} voxels ({share:.2g} % of the confident ones) have a PDFF but no R2*: noise "
         "hides R2* in over a tenth of the voxels around them, and would choose those that tell one."
     ]
+
+
+@njit(cache=True, nogil=True)
+def _count_untold(mask, doubt, r2star, counts):
+    """Count a slice's confident voxels: those without R2*, and all."""
+    for j in range(mask.shape[0]):
+        for i in range(mask.shape[1]):
+            if mask[j, i] and doubt[j, i] == 0:
+                counts[0] += np.isnan(r2star[j, i])
+                counts[1] += 1
 
 
 def _separate_decays(result, signals, model, fits, select: bool) -> str:
@@ -725,9 +742,9 @@ def _imprecise(mask, fits, noise, failed) -> np.ndarray:
         lambda part: _sds(fits[part], noise[part], failed[part], sds[:, part]),
         len(fits),
     )
-    both = over_together(mask, pdff, _IMPRECISE_PDFF)
-    both &= over_together(mask, r2star, _IMPRECISE_R2STAR_PER_S)
-    return both | over_together(mask, pdff, USELESS_PDFF) | ~(pdff < 2 * USELESS_PDFF)
+    limits = _IMPRECISE_PDFF, _IMPRECISE_R2STAR_PER_S, USELESS_PDFF
+    vague, hidden, useless = over_together(mask, [pdff, r2star, pdff], limits)
+    return (vague & hidden) | useless | ~(pdff < 2 * USELESS_PDFF)
 
 
 @njit(cache=True, nogil=True)

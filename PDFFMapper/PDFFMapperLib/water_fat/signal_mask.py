@@ -21,7 +21,7 @@ _RAYLEIGH_VARIATION = 0.523  # SD over mean of the magnitude of noise
 _RAYLEIGH_SD = 0.655  # SD of the magnitude of noise over that of its real part
 _QUIETER = 0.75  # of the noise, under which no block falls
 _MOST_QUIETER = 0.25  # share of the blocks that do so all the same, and are not of quieter air
-_MANY = 200_000  # voxels that tell what is bright
+_MANY = 50_000  # voxels that tell what is bright
 _DARKEST = 0.005  # of the bright parts; what noise-free images hold under it is not tissue
 
 

@@ -36,6 +36,7 @@ from PDFFMapperLib.water_fat.field_map import (
     noise_sd,
 )
 from PDFFMapperLib.water_fat.mixed import fit_mixed_from_candidates
+from PDFFMapperLib.water_fat.neighborhood import flat_index
 from PDFFMapperLib.water_fat.odd_echo import echo_that_contradicts, poor_share
 from PDFFMapperLib.water_fat.voxel_fit import (
     CONVERGED,
@@ -184,7 +185,7 @@ class _Sample:
         self.echoes, self.mask, self.voxel_size_mm = echoes, mask, voxel_size_mm
         self.r2star_per_s = r2star_per_s
         self.largest_off_resonance_hz = largest_hz
-        index = np.flatnonzero(mask)
+        index = flat_index(mask)
         index = index[:: max(1, len(index) // (2 * _SAMPLE))]
         volume = VoxelSignals(echoes)
         largest = np.abs(volume.at(index)).max(1)  # in others water and fat may cancel

@@ -33,7 +33,11 @@ class EchoError:
 
     def exponents(self, place: np.ndarray) -> np.ndarray:
         """Exponent of each echo, complex, shape (voxels, echoes)."""
-        return (self.amplitude + 1j * self.phases(place)) @ self.patterns
+        return self.exponents_by(position_terms(place, self.powers))
+
+    def exponents_by(self, basis: np.ndarray) -> np.ndarray:
+        """The same by the terms of positions, shape (voxels, terms)."""
+        return (self.amplitude + 1j * (basis @ self.phase.T)) @ self.patterns
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,24 @@ def _gathered(echoes, index):
     return signals
 
 
+@njit(cache=True, nogil=True)
 def position_terms(place: np.ndarray, powers: np.ndarray) -> np.ndarray:
-    """Values of the polynomial's terms, shape (voxels, terms)."""
-    return (place[:, None, :] ** powers).prod(-1)
+    """Values of the polynomial's terms at positions, (voxels, 3), shape (voxels, terms)."""
+    terms = np.ones((len(place), len(powers)))
+    for v in range(len(place)):
+        for t in range(len(powers)):
+            for axis in range(place.shape[1]):
+                for _ in range(powers[t, axis]):
+                    terms[v, t] *= place[v, axis]
+    return terms
 
 
+@njit(cache=True, nogil=True)
 def without_error(signals: np.ndarray, exponents: np.ndarray) -> np.ndarray:
-    """Signals, shape (voxels, echoes), with the error of their exponents taken off."""
-    # In the order of signals without error: kernels are compiled once for each order.
-    return (signals * np.exp(-exponents)).astype(np.complex64, order="C")
+    """Signals, complex, shape (voxels, echoes), with the error of their exponents taken off."""
+    right = np.empty(signals.shape, np.complex64)
+    for v in range(len(signals)):
+        for n in range(signals.shape[1]):
+            size, turn = np.exp(-exponents[v, n].real), -exponents[v, n].imag
+            right[v, n] = signals[v, n] * complex(size * np.cos(turn), size * np.sin(turn))
+    return right
