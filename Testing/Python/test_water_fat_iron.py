@@ -8,6 +8,7 @@ from PDFFMapperLib.water_fat.separation import Doubt, separate_water_fat
 from PDFFMapperLib.water_fat.signal_mask import background_noise, signal_mask
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
 from phantoms.water_fat import spine_phantom
+from scipy import ndimage
 
 TWELVE_ECHOES_S = np.arange(1, 13) * 1.1e-3
 IRON = {4: (80.0, 50.0), 5: (40.0, 200.0), 6: (15.0, 333.0), 7: (5.0, 500.0), 8: (30.0, 800.0)}
@@ -158,6 +159,45 @@ def test_tissue_that_scatters_as_air_does_is_not_taken_for_it():
     pair[..., :8, :] = pair[..., 56:, :] = 0
     assert background_noise(pair) == pytest.approx(0.02, rel=0.3)
     assert signal_mask(pair)[:, 8:56].mean() > 0.99
+
+
+def coil_images(coils, air, seed=2):
+    """Magnitudes of a decaying disc in each coil at an SNR of 30, and the disc."""
+    rows, columns = np.mgrid[:96, :96] - 47.5
+    disc = np.hypot(rows / 30, columns / 36) < 1
+    decay = np.exp(-0.15 * np.arange(5))[:, None, None, None]
+    clean = np.where(disc, decay * (1 + 0.4 * np.sin(rows / 5)), air * decay)
+    noise = np.random.default_rng(seed).normal(0, 1 / 30, (2, coils, 5, 4, 96, 96))
+    return np.hypot(clean / coils**0.5 + noise[0], noise[1]), disc
+
+
+@pytest.mark.parametrize(
+    ("coils", "combined"),
+    [
+        (1, lambda one: ndimage.gaussian_filter(one[0], (0, 0, 0.8, 0.8))),
+        (1, lambda one: ndimage.median_filter(one[0], (1, 1, 3, 3))),
+        (1, lambda one: ndimage.zoom(one[0], (1, 1, 2, 2), order=1)),
+        (8, lambda each: np.sqrt((each**2).sum(0))),
+    ],
+    ids=["smoothed", "median filter", "interpolated", "sum of squares"],
+)
+def test_air_that_scatters_less_than_noise_stays_out(coils, combined):
+    each, disc = coil_images(coils, air=0.0)
+    images = combined(each)
+    disc = np.repeat(np.repeat(disc, images.shape[-1] // 96, 0), images.shape[-1] // 96, 1)
+    mask = signal_mask(images.astype(np.float32))
+    assert mask[:, ndimage.binary_erosion(disc, iterations=3)].mean() > 0.999
+    assert mask[:, ~ndimage.binary_dilation(disc, iterations=6)].mean() < 0.01
+
+
+@pytest.mark.parametrize("decays", [True, False])
+def test_dark_tissue_all_around_is_not_the_level_of_air(decays):
+    """Smoothed images without air: the darkest tissue decays, or the echoes scatter together."""
+    each = coil_images(1, air=0.2)[0][0]
+    images = ndimage.gaussian_filter(each, (0, 0, 0.8, 0.8))
+    if not decays:
+        images = np.repeat(images[:1], 5, 0)
+    assert signal_mask(images.astype(np.float32)).all()
 
 
 @pytest.mark.parametrize("images", ["echoes", "water and fat"])

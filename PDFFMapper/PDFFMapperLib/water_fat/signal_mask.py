@@ -19,6 +19,11 @@ _FALSE_ALARM = 1e-4  # share of the voxels of air that one voxel alone may let p
 _ALIKE = 0.03  # the same where most of the voxels around pass with it
 _RAYLEIGH_VARIATION = 0.523  # SD over mean of the magnitude of noise
 _RAYLEIGH_SD = 0.655  # SD of the magnitude of noise over that of its real part
+_RAYLEIGH_MEAN = 1.2533  # its mean over the same
+_FLOOR = 2.0  # times the noise, under which some voxels of air fall in all echoes
+_MANY_DARK = 0.05  # share of the blocks that air has where there is some
+_ECHOES_OF_AIR = 6  # that tell its level
+_AS_BRIGHT = 0.03  # by which the level of air differs from echo to echo at most
 _QUIETER = 0.75  # of the noise, under which no block falls
 _MOST_QUIETER = 0.25  # share of the blocks that do so all the same, and are not of quieter air
 _MANY = 50_000  # voxels that tell what is bright
@@ -38,7 +43,8 @@ def signal_mask(echoes: np.ndarray, noise: float | None = None) -> np.ndarray:
     """Voxels with signal over the noise, bool, shape (slices, rows, columns).
 
     The largest echo of a voxel must pass what noise reaches in one of 10,000 voxels of air, or
-    with most of its neighbors in plane what it reaches in one of 30.
+    with most of its neighbors in plane what it reaches in one of 30. Air of smoothed magnitudes or
+    of the sum of squares of several coils counts by its own level and scatter.
 
     Args:
         echoes: complex or magnitude, shape (echoes, slices, rows, columns); also images of one
@@ -51,13 +57,50 @@ def signal_mask(echoes: np.ndarray, noise: float | None = None) -> np.ndarray:
     some = level.ravel()[:: level.size // _MANY | 1]  # odd: of 256 columns none is left out
     high = float(np.percentile(some, 98)) or float(level.max())
     noise = background_noise(echoes) if noise is None else noise
+    floor, spread_of_floor = noise * _RAYLEIGH_MEAN, noise * _RAYLEIGH_SD
+    darkest = np.percentile(some[some > 0], 2) if some.any() else 0.0
+    if darkest > _FLOOR * noise:  # there is no air, or none that scatters as it
+        floor, spread_of_floor = _level_of_air(echoes) or (floor, spread_of_floor)
     alone, together = (
-        max(noise * math.sqrt(2 * math.log(len(echoes) / rate)), _DARKEST * high)
+        max(floor + _sds_over_air(len(echoes) / rate) * spread_of_floor, _DARKEST * high)
         for rate in (_FALSE_ALARM, _ALIKE)
     )
     mask = np.empty(level.shape, bool)
     run_parallel(lambda k: _passes(level[k], alone, together, mask[k]), range(len(level)))
     return mask
+
+
+def _sds_over_air(times: float) -> float:
+    """SDs over its mean that the magnitude of noise reaches once in so many times."""
+    return (math.sqrt(2 * math.log(times)) - _RAYLEIGH_MEAN) / _RAYLEIGH_SD
+
+
+def _level_of_air(echoes: np.ndarray) -> tuple[float, float] | None:
+    """Mean and SD of air whose magnitudes were smoothed, or combined from several coils.
+
+    They scatter less than noise does, over a level that no differences tell. It is that of the
+    darkest blocks, if these are many, as bright in every echo, as no tissue is that decays, and
+    scatter in each by themselves.
+    """
+    if len(echoes) < 3:
+        return None
+    some = np.linspace(0, len(echoes) - 1, min(len(echoes), _ECHOES_OF_AIR)).round().astype(int)
+    blocks = np.nan_to_num([_blocks(np.abs(echoes[n])) for n in some], posinf=0)
+    blocks = blocks[:, (blocks > 0).mean(-1).min(0) > 0.9]
+    largest = blocks.mean(-1).max(0)
+    dark = largest < 1.4 * np.quantile(largest, 0.02) if largest.size else np.zeros(0, bool)
+    if dark.sum() < max(3, _MANY_DARK * dark.size):
+        return None
+    blocks = blocks[:, dark]
+    means = blocks.mean(-1)
+    levels, level = np.median(means, axis=1), float(means.mean())
+    within = np.median(blocks.var(-1), axis=1)
+    first, *_, last = blocks - means[..., None]
+    related = np.median((first * last).mean(-1)) / max(math.sqrt(within[0] * within[-1]), 1e-30)
+    sd = math.sqrt(within.mean() + means.var(1).mean())
+    if np.ptp(levels) > _AS_BRIGHT * level or related > 0.5 or sd < _AS_BRIGHT * level:
+        return None
+    return level, sd
 
 
 @njit(cache=True, nogil=True)
