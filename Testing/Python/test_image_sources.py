@@ -114,6 +114,39 @@ def test_facts_beside_complex_files_are_those_of_both_parts(tmp_path):
     np.testing.assert_allclose(train.signal[0, 0, 0], [c[0, 0, 0] for c in COMPLEX], rtol=1e-5)
 
 
+def test_echo_times_beside_one_part_are_those_of_both(tmp_path):
+    from test_inputs import nifti
+
+    for name in ("re", "im"):
+        nifti(tmp_path / f"{name}.nii", np.ones((3, *SHAPE), np.float32))
+    for beside in ("re", "im"):
+        side = tmp_path / f"{beside}.json"
+        side.write_text(json.dumps({"EchoTimes": [0.001, 0.002, 0.003]}))
+        _volumes, times, _notes = read_echoes(
+            [tmp_path / "re.nii"], imaginary=[tmp_path / "im.nii"]
+        )
+        np.testing.assert_allclose(times, [0.001, 0.002, 0.003] * 2)
+        side.unlink()
+
+
+@pytest.mark.parametrize(
+    ("times", "sentence"),
+    [
+        ([0.001, 0.002], "re.nii: 2 echo times stand beside it for 3 images; give one each"),
+        (["1 ms"] * 3, r"re.json: echo times must be numbers, in seconds, not \['1 ms'"),
+    ],
+)
+def test_echo_times_beside_an_image_that_do_not_fit_it_are_told(tmp_path, times, sentence):
+    from test_inputs import nifti
+
+    nifti(tmp_path / "re.nii", np.ones((3, *SHAPE), np.float32))
+    (tmp_path / "re.json").write_text(json.dumps({"EchoTimes": times}))
+    with pytest.raises(ValueError, match=sentence):
+        read_echoes([tmp_path / "re.nii"])
+    if len(times) == 2:  # those that are typed count
+        assert len(read_echoes([tmp_path / "re.nii"], echo_times=[1, 2, 3])[1]) == 3
+
+
 def test_a_nifti_of_two_further_dimensions_says_what_is_not_told(tmp_path):
     from test_inputs import nifti
 

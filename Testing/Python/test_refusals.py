@@ -578,6 +578,22 @@ def test_recipes_refuse_options_that_their_images_cannot_have():
         )
 
 
+def test_a_diffusion_series_tells_empty_images_and_voxels_without_a_number():
+    images = [image(100.0 - n, f"{n}", DiffusionBValue=400.0 * n) for n in range(3)]
+    adc = DIFFUSION.recipe("adc")
+    assert not any("NaN" in note for note in adc.make(images)[0].provenance["notes"])
+    images[1].array[0, 0, 0] = np.nan
+    notes = adc.make(images)[0].provenance["notes"]
+    assert "1 voxels hold NaN or infinite values and were left out." in notes
+    for value in (0.0, np.nan):
+        images[1].array[:] = value
+        with pytest.raises(ValueError, match="1: this image is empty, it holds no number other"):
+            adc.make(images)
+    alike = [image(100.0, f"{n}", DiffusionBValue=800.0) for n in range(3)]
+    with pytest.raises(ValueError, match=r"at least 2 different b-values, given were 1 \(800"):
+        adc.make(alike)
+
+
 def test_diffusion_refuses_signals_and_lists_that_are_none(tmp_path):
     signal = np.ones((2, 2, 2, 3))
     for use, said in (

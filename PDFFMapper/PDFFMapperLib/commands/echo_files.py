@@ -132,26 +132,40 @@ def read_echoes(
             )
     if any(dicom):
         return _dicom_echoes(groups, series or "", echo_times, unit, sidecars)
-    volumes, times, notes = [], [], []
+    volumes, parts, notes = [], [], []
     for paths, component in groups:
         echoes = _named_parts([echo for path in paths for echo in read_series(path)])
-        stated = _sidecar_facts(
+        contents = _sidecar_facts(
             paths, sidecars, echoes, unit if echo_times is None else None, notes
         )  # the unit is that of the times given
+        stated = _stated_times(contents, echoes)
         if _in_channels(echoes, len(paths), echo_times, stated):
             echoes = _named_parts(_parts_of_channels(echoes, notes))
         if echo_times is not None:
             given = _given_times(echo_times, unit, echoes)
             notes += other_than_typed("echo times", 1e3 * given, 1e3 * np.array(stated), "ms")
             stated = given
-        times += list(stated)
+        elif (count := _count_of_times(contents)) and np.isnan(stated).any():
+            raise ValueError(
+                f"{paths[0].name}: {count} echo times stand beside it for {len(echoes)} images; "
+                "give one each (--echo-times)."
+            )
+        parts.append(stated)
         for echo in echoes:
             if component:
                 echo.attributes["ImageComponent"] = component
             notes += echo.notes
         volumes += echoes
+    times = np.concatenate(_of_both_parts(parts))
     known = bool(len(times)) and np.isfinite(times).all()
     return volumes, [float(time) for time in times] if known else None, [*dict.fromkeys(notes)]
+
+
+def _of_both_parts(times: list[np.ndarray]) -> list[np.ndarray]:
+    """Echo times of magnitude and phase, or of both parts: one that states none has the other's."""
+    if len(times) == 2 and len(times[0]) == len(times[1]):
+        return [np.where(np.isnan(a), b, a) for a, b in (times, times[::-1])]
+    return times
 
 
 def _images_of_bids(images: list[Path]) -> list[Path]:
@@ -289,8 +303,8 @@ def _sidecar_facts(
     echoes: Sequence[Volume],
     unit: str | None,
     notes: list[str],
-) -> np.ndarray:
-    """Echo times in s of the echoes (NaN where not stated); other facts go to attributes."""
+) -> list[Sidecar]:
+    """What the JSON files say; facts other than echo times go to the echoes' attributes."""
     written = [read_json(p) for p in sidecars] or [inherited_facts(path)[0] for path in paths]
     unit = unit or common_unit(written)
     if sidecars:
@@ -303,10 +317,15 @@ def _sidecar_facts(
             content = contents[n % len(contents)]
             facts = {k: v for k, v in content.attributes.items() if k != "EchoTime"}
             echo.attributes.update({**facts, **echo.attributes})
-    return _stated_times(contents, echoes)
+    return contents
+
+
+def _count_of_times(contents: Sequence[Sidecar]) -> int:
+    return sum(len(one.echo_times_s) for one in contents if one.echo_times_s is not None)
 
 
 def _stated_times(contents: Sequence[Sidecar], echoes: Sequence[Volume]) -> np.ndarray:
+    """Echo times in s of the echoes, NaN where they are not stated."""
     own = [echo.attributes.get("EchoTime") for echo in echoes]  # ms, as Slicer's NRRD has them
     stated = [content.echo_times_s for content in contents if content.echo_times_s is not None]
     times = np.concatenate(stated) if stated else np.empty(0)

@@ -57,6 +57,11 @@ def diffusion_series(images: Sequence[Volume], settings: SimpleNamespace) -> Dif
     """
     for image in images[1:]:
         check_one_grid(image, images[0])
+    if empty := [one.name for one in images if not np.nan_to_num(one.array).any()]:
+        raise ValueError(
+            f"{', '.join(empty)}: this image is empty, it holds no number other than 0; copy the "
+            "series again, or leave its b-value out."
+        )
     scheme = diffusion_scheme(images, settings.b_values)
     stack = np.stack([images[n].array for n in scheme.order], axis=-1)
     numbers, counts = np.unique(scheme.groups, return_counts=True)
@@ -69,6 +74,8 @@ def diffusion_series(images: Sequence[Volume], settings: SimpleNamespace) -> Dif
             f"{stack.shape[-1]} images were combined into {series.b_values.size}: repeats by their "
             "mean, directions by their geometric mean (trace)."
         )
+    if left_out := int((~np.isfinite(series.signal).all(axis=-1)).sum()):
+        series.notes.append(f"{left_out} voxels hold NaN or infinite values and were left out.")
     _check_decay(series)
     _keep_b_values(series, settings.lowest_b, settings.highest_b)
     _find_noise(series, settings)
@@ -110,7 +117,7 @@ def _find_noise(series: DiffusionSeries, settings: SimpleNamespace) -> None:
         samples = series.signal[background.array > 0][:, single]
         series.sigma, series.sigma_from = sigma_from_background(samples), "background"
         return
-    if sigma is None and series.repeats is not None and series.b_values.size < 3:
+    if sigma is None and series.repeats is not None and series.b_values.size == 2:
         series.notes.append("Two b-values leave no residual: noise measured from repeats.")
         sigma = "repeats"
     if sigma == "repeats":

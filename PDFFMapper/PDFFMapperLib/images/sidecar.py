@@ -120,10 +120,16 @@ def _sidecar(facts: dict[str, object], name: str, unit: str | None) -> Sidecar:
     times = None
     if values is not None:
         try:
-            times = echo_times_in_seconds(np.atleast_1d(np.asarray(values, dtype=float)), unit)
-        except (TypeError, ValueError) as error:
+            written = np.atleast_1d(np.asarray(values, dtype=float))
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"{name}: echo times must be numbers, in seconds, not {values!r:.60}."
+            ) from None
+        try:
+            times = echo_times_in_seconds(written, unit)
+        except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
-        given = float(np.max(np.asarray(values, dtype=float)))
+        given = float(np.max(written))
         if not math.isclose(given, float(times.max()), rel_tol=1e-9):
             by = "ms" if math.isclose(given * 1e-3, float(times.max()), rel_tol=1e-9) else "us"
             notes.append(f"{name}: echo times were read as {by}, not as the seconds of BIDS.")

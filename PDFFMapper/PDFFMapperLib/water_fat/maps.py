@@ -486,7 +486,7 @@ def _train(images: Sequence[Volume], settings: SimpleNamespace) -> EchoTrain:
     unit = None if settings.echo_times_s is None else "s"
     train = echo_train(images, settings.echo_times_s, unit, settings.field_strength_t)
     if train.field_strength_t is None:
-        raise ValueError("The field strength is not known; give it in tesla.")
+        raise ValueError("The field strength is not known; give it in tesla (--field).")
     return train if settings.leave_out is None else _without(train, settings.leave_out)
 
 
