@@ -78,12 +78,13 @@ def test_a_study_file_says_the_same_as_options(study_files, phantom, tmp_path):
         "labels": "labels.nii.gz",
         "label_rules": [f"{r.value}={r.role.value}:{r.site}" for r in phantom.rules],
     }  # fmt: skip
-    (study_files / "study.json").write_text(json.dumps(content))
     one, other = tmp_path / "one", tmp_path / "other"
     assert run(*basic(study_files, phantom, one)) == 0
-    arguments = ["assess", "--study", study_files / "study.json", "--no-scene", "--out", other]
-    assert run(*arguments) == 0
-    assert (one / "measurements.csv").read_text() == (other / "measurements.csv").read_text()
+    for written in ({}, {"age_years": "034Y", "sex": "male"}):
+        (study_files / "study.json").write_text(json.dumps(content | written))
+        arguments = ["assess", "--study", study_files / "study.json", "--no-scene", "--out", other]
+        assert run(*arguments) == 0
+        assert (one / "measurements.csv").read_text() == (other / "measurements.csv").read_text()
 
 
 def test_patient_identity_is_nowhere_in_the_outputs(study_files, phantom, tmp_path):

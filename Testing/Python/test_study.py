@@ -264,7 +264,9 @@ def test_labels_of_any_size_are_read(oblique_volume, kind):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"age_years": "45"}, "'age_years' must be a number"),
+        ({"age_years": [45]}, "'age_years' must be a number"),
+        ({"age_years": "old"}, "'old' is no age"),
+        ({"sex": "w"}, "Unknown sex 'w'"),
         ({"volumes": {"T1": 3}}, "'volumes' must be an object"),
         ({"label_rules": "1=marrow:L1"}, "'label_rules' must be a list"),
         ({"labels": 5}, "'labels' must be a file name"),

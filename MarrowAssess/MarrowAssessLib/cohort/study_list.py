@@ -49,7 +49,9 @@ def listed_studies(path: Path) -> list[ListedStudy]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
+        if "\0" in text:  # a spreadsheet
+            raise UnicodeError
+    except UnicodeError:
         raise ValueError(f"{path.name}: a CSV list of studies in UTF-8 is expected.") from None
     first = text.partition("\n")[0]
     parting = max(",;\t", key=first.count)

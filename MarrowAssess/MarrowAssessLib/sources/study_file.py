@@ -9,6 +9,7 @@ from pathlib import Path
 from PDFFMapperLib.images.json_file import read_json
 
 from MarrowAssessLib.catalogue.contrasts import by_contrast
+from MarrowAssessLib.catalogue.patient import parse_age, parse_sex
 from MarrowAssessLib.placement.options import PlacingOptions
 from MarrowAssessLib.sources.labels import parse_label_rule
 from MarrowAssessLib.study.inputs import StudyFiles
@@ -52,16 +53,19 @@ def study_files(content: dict, here: Path, path: str) -> StudyFiles:
         if not fits(value):
             raise ValueError(f"{path}: '{key}' must be {words}; this is {json.dumps(value)}.")
     as_they_are = (
-        "sex", "resample", "subject", "labels_of", "segment_with", "refine", "column", "places",
-        "right",
+        "resample", "subject", "labels_of", "segment_with", "refine", "column", "places", "right",
     )  # fmt: skip
     arguments = {key: content[key] for key in as_they_are if key in content}
     placing = {key: content[key] for key in ("lumbar", "leave_out") if key in content}
     if placing:
         arguments["options"] = PlacingOptions(**placing)
-    for key in ("age_years", "point_radius_mm"):
-        if key in content:
-            arguments[key] = float(content[key])
+    if "age_years" in content:
+        age = content["age_years"]
+        arguments["age_years"] = parse_age(age) if isinstance(age, str) else float(age)
+    if "sex" in content:
+        arguments["sex"] = parse_sex(content["sex"])
+    if "point_radius_mm" in content:
+        arguments["point_radius_mm"] = float(content["point_radius_mm"])
     arguments["volumes"] = by_contrast(
         (role, here / file) for role, file in content.get("volumes", {}).items()
     )
@@ -114,7 +118,10 @@ _STUDY_FILE: dict[str, tuple[Callable[[object], bool], str]] = {
     "lumbar": (lambda value: value in (4, 5, 6), "4, 5 or 6"),
     "leave_out": (_are_texts, 'a list of "vein" and "fat"'),
     "right": (_are_texts, 'a list of names such as ["L1 marrow"]'),
-    "age_years": (_is_number, "a number"),
+    "age_years": (
+        lambda value: _is_number(value) or _is_text(value),
+        'a number of years, or an age as people write it, such as "8 months"',
+    ),
     "sex": (_is_text, '"F" or "M"'),
     "subject": (lambda value: isinstance(value, str), "a text"),
     "resample": (lambda value: isinstance(value, bool), "true or false"),
