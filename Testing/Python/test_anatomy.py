@@ -27,6 +27,11 @@ def test_unknown_site_is_refused_in_one_sentence(text):
     assert "\n" not in str(error.value)
 
 
+def test_of_a_bone_that_is_named_whole_its_parts_are_told():
+    with pytest.raises(ValueError, match="known are: proximal tibia, tibial diaphysis, distal"):
+        parse_site("left tibia")
+
+
 def test_roles_have_the_names_people_use():
     assert parse_role("Bone Marrow") is Role.MARROW
     assert parse_role("disk") is Role.DISC

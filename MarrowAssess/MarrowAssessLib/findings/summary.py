@@ -80,8 +80,8 @@ def _signatures(assessment: Assessment) -> list[Headline]:
         if one.best == "pathologic":
             against = one.disagree["pathologic"]
             but = f", against it: {', '.join(against)}" if against else ""
-            says = f"signal matches pathologic marrow in {one.match['pathologic']:.0%} of the "
-            says += f"sequences{but}"
+            share = 100 * one.match["pathologic"]
+            says = f"signal matches pathologic marrow in {share:.0f} % of the sequences{but}"
             lines.append(Headline(name, says, UNUSUAL, "signature", source=MARROW_REVIEW_DOI))
     return lines
 
