@@ -226,6 +226,17 @@ def test_missing_and_doubled_slices_of_a_pet_are_refused_by_name(tmp_path, place
         read_source(tmp_path)
 
 
+def test_a_pet_without_the_scale_of_its_values_is_refused(tmp_path):
+    write_pet(tmp_path, [0, 1, 2])
+    assert read_source(tmp_path).array.shape[0] == 3
+    path = sorted(tmp_path.iterdir())[1]
+    data = dcmread(path)
+    del data.RescaleSlope
+    data.save_as(path)
+    with pytest.raises(ValueError, match="PET: a slice has no rescale slope"):
+        read_source(tmp_path)
+
+
 def test_a_bed_join_that_is_a_little_off_is_interpolated_and_said(tmp_path):
     write_pet(tmp_path, [0, 1, 2, 2.976, 3.976])
     volume = read_source(tmp_path)
