@@ -24,6 +24,7 @@ _KINDS = {
 _COLOR = {128, 2304}
 _MM_OF_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _DEFLATE_LIMIT = 1032  # a compressed byte never holds more
+VOXEL_MM = (0.01, 300.0)  # of any image of a person; in m or micrometers it would be outside
 SQUARING_VOXELS = 0.25  # corners may move by that much when slanted axes are squared
 SAME_PLACE_VOXELS = 0.1  # sform and qform closer than that are one placement
 
@@ -101,11 +102,18 @@ def squared(matrix: np.ndarray, shape: list[int], path: Path) -> tuple[np.ndarra
     """Voxel axes at right angles, and a sentence if that moved them; the center stays.
 
     Raises:
-        ValueError: they are further off square than rounding makes them, or a length is 0.
+        ValueError: they are further off square than rounding makes them, or a length is none that
+            a voxel has.
     """
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     if not np.isfinite(matrix).all() or not (spacing > 0).all():
         raise ValueError(f"{path}: its header does not say the size or place of its voxels.")
+    if not (VOXEL_MM[0] <= spacing.min() and spacing.max() <= VOXEL_MM[1]):
+        shown = " x ".join(f"{one:.3g}" for one in spacing)
+        raise ValueError(
+            f"{path}: its voxels are said to be of {shown} mm; {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} "
+            "mm are expected, so its unit of length may be wrong: correct its header."
+        )
     left, _, right = np.linalg.svd(matrix[:3, :3] / spacing)
     straight = matrix.copy()
     straight[:3, :3] = (left @ right) * spacing
@@ -296,7 +304,7 @@ def _placement(path: Path, header: _Header) -> tuple[np.ndarray, list[str], floa
         matrix[:2] *= -1  # as ITK and Slicer lay it out
         note = f"{path.name}: the file does not say where in the patient it lies; left is assumed "
         return factor @ matrix, [note + "as in radiological order."], 0.0
-    if not has_sform or not np.linalg.det(sform[:3, :3]):
+    if not has_sform or not np.abs(sform[:3, :3]).any(axis=0).all():
         return factor @ qform, [], 0.0
     if not has_qform:
         return factor @ sform, [], 0.0
