@@ -190,6 +190,15 @@ def test_air_that_scatters_less_than_noise_stays_out(coils, combined):
     assert mask[:, ~ndimage.binary_dilation(disc, iterations=6)].mean() < 0.01
 
 
+@pytest.mark.parametrize("volunteer", [1, 2, 3])
+def test_air_of_several_coils_stays_out_of_an_abdomen(shared, volunteer):
+    """Diffusion images of volunteers; the air scatters by a quarter of its level."""
+    found = np.load(shared / f"cases/diffusion/volunteer{volunteer}_T70_bip.npz")
+    mask = signal_mask(np.moveaxis(found["image"], -1, 0)[:, None])[0]
+    assert mask[found["rois"] > 0].all() and mask[found["mask"] > 0].all()
+    assert mask[:10, :10].mean() < 0.01 and mask[-6:].mean() < 0.01
+
+
 @pytest.mark.parametrize("decays", [True, False])
 def test_dark_tissue_all_around_is_not_the_level_of_air(decays):
     """Smoothed images without air: the darkest tissue decays, or the echoes scatter together."""

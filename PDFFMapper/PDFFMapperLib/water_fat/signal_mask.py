@@ -23,7 +23,9 @@ _RAYLEIGH_MEAN = 1.2533  # its mean over the same
 _FLOOR = 2.0  # times the noise, under which some voxels of air fall in all echoes
 _MANY_DARK = 0.05  # share of the blocks that air has where there is some
 _ECHOES_OF_AIR = 6  # that tell its level
-_AS_BRIGHT = 0.03  # by which the level of air differs from echo to echo at most
+_AS_BRIGHT = 0.07  # of the level of air, by which that of echoes differs at most
+_RELATED = 0.3  # most correlation of air from echo to echo; tissue of cases has 0.4 to 0.9
+_STEADY = 0.03  # of its level, by which air scatters at least
 _QUIETER = 0.75  # of the noise, under which no block falls
 _MOST_QUIETER = 0.25  # share of the blocks that do so all the same, and are not of quieter air
 _MANY = 50_000  # voxels that tell what is bright
@@ -84,7 +86,9 @@ def _level_of_air(echoes: np.ndarray) -> tuple[float, float] | None:
     """
     if len(echoes) < 3:
         return None
-    some = np.linspace(0, len(echoes) - 1, min(len(echoes), _ECHOES_OF_AIR)).round().astype(int)
+    skipped = len(echoes) > 3  # of diffusion b = 0 may be averaged otherwise
+    count = min(len(echoes) - skipped, _ECHOES_OF_AIR)
+    some = np.linspace(skipped, len(echoes) - 1, count).round().astype(int)
     blocks = np.nan_to_num([_blocks(np.abs(echoes[n])) for n in some], posinf=0)
     blocks = blocks[:, (blocks > 0).mean(-1).min(0) > 0.9]
     largest = blocks.mean(-1).max(0)
@@ -98,7 +102,7 @@ def _level_of_air(echoes: np.ndarray) -> tuple[float, float] | None:
     first, *_, last = blocks - means[..., None]
     related = np.median((first * last).mean(-1)) / max(math.sqrt(within[0] * within[-1]), 1e-30)
     sd = math.sqrt(within.mean() + means.var(1).mean())
-    if np.ptp(levels) > _AS_BRIGHT * level or related > 0.5 or sd < _AS_BRIGHT * level:
+    if np.ptp(levels) > _AS_BRIGHT * level or related > _RELATED or sd < _STEADY * level:
         return None
     return level, sd
 
