@@ -26,7 +26,13 @@ from MarrowAssessLib.placement.find_spine import (
     explained,
     find_spine,
 )
-from MarrowAssessLib.placement.found_spine import CountDoubt, FoundBody, Spine, image_axes
+from MarrowAssessLib.placement.found_spine import (
+    CountDoubt,
+    FoundBody,
+    Spine,
+    canal_chance,
+    image_axes,
+)
 from MarrowAssessLib.placement.mirror import across
 from MarrowAssessLib.placement.options import PlacingOptions
 from MarrowAssessLib.placement.refined import NOT_REFINED, refined
@@ -297,6 +303,21 @@ def test_dark_fluid_beside_the_cord_is_doubted_and_beside_its_end_is_not(plain, 
     bright = digital.volume.with_array(1000 - digital.volume.array)
     placed = csf_of(digital.volume, plain_spine, column.bodies["T12"].surface, "T12", bright)
     assert canal.BESIDE_CORD not in placed.unsure
+
+
+def test_a_canal_too_narrow_for_fluid_is_told(plain, plain_spine):
+    """As in a stenosis: of the canal no more than what lies 5 mm from its wall is left."""
+    digital, column = plain
+    body = column.bodies["L3"].surface
+    chances = plain_spine.chances.copy()
+    spacing = plain_spine.frame.spacing[::-1]
+    wall = ndimage.distance_transform_edt(canal_chance(chances) > 0.5, sampling=spacing) < 5
+    for structure in (Structure.FLUID, Structure.NERVE):
+        chances[structure][wall] = 0
+    narrow = replace(plain_spine, chances=chances)
+    for spine, said in ((narrow, True), (plain_spine, False)):
+        placed = csf_of(digital.volume, spine, body, "L3")
+        assert any("Little CSF" in text for text in placed.unsure) == said
 
 
 def test_a_click_settles_the_names_and_nothing_else(plain):

@@ -26,6 +26,7 @@ from MarrowAssessLib.placement.vertebra import (
     _integrals,
 )
 from PDFFMapperLib.images.volume import Volume
+from phantoms import bodies
 from scipy import ndimage
 
 WITHOUT_FAT = PlacingOptions(leave_out=["fat"])
@@ -488,6 +489,25 @@ def test_csf_stays_out_of_fat_that_is_nearly_as_bright(phantom_volumes, contrast
     ):
         assert csf.voxels * volume.voxel_volume_mm3 > 1000
         assert (tissue[csf.box][csf.mask] == list(TISSUES).index("csf")).mean() > 0.99
+
+
+@pytest.mark.parametrize(("higher_mm", "told"), [(0, False), (14, True)])
+def test_a_body_far_from_where_its_neighbors_let_expect_it_is_doubted(higher_mm, told):
+    """L2 and L1 of five bodies 34 mm apart, moved away from L3."""
+    empty = bodies.grid(5)
+    signal = np.full(empty.array.shape, 30.0)
+    for n in range(5):
+        x, y, z = bodies.center(n, 5)
+        signal[bodies.body(empty, (x, y, z + (higher_mm if n < 2 else 0)), (27, 27, 27))] = 100
+    signal = ndimage.gaussian_filter(signal, (0.6, 0.6, 0.3))
+    signal += np.random.default_rng(0).normal(0, 2, signal.shape)
+    column = follow_column(
+        empty.with_array(signal.astype(np.float32)), np.array(bodies.center(2, 5)), "L3"
+    )
+    assert list(column.bodies) == ["L1", "L2", "L3", "L4", "L5"]
+    said = ["The body that was found lies beside where it was clicked or expected."]
+    assert column.bodies["L2"].unsure == said * told
+    assert not any(column.bodies[one].unsure for one in ("L1", "L3", "L4", "L5"))
 
 
 def test_column_passes_a_lesion_and_finds_csf_on_a_pdff_map(phantom_volumes):

@@ -202,7 +202,7 @@ def _doubts(
     if moved > MOVED_MM:
         doubts.append("The result depends on where inside the body the click is.")
     if not surface.contains(point[None])[0]:
-        doubts.append("The click lies outside the body that was found.")
+        doubts.append("The body that was found lies beside where it was clicked or expected.")
     return doubts
 
 

@@ -230,8 +230,6 @@ def _next_body(
         if found.unsure:
             return None
         found.doubt("Its signal is far from that of the bodies before.")
-    if not found.surface.contains(guess[None])[0]:
-        found.doubt("The body lies elsewhere than its neighbors let expect.")
     seen = np.isfinite(found.surface.support)
     if seen.mean() < LEAST_SEEN:
         return None  # cut by the edge of the volume
