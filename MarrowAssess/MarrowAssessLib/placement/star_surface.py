@@ -111,7 +111,8 @@ def optimal_surface(unary, neighbors, step_mm, stiffness, reach, iterations):
     for sweep in range(iterations):
         for order in range(rays):
             n = order if sweep % 2 == 0 else rays - 1 - order
-            belief[:] = unary[n]
+            for lab in range(labels):
+                belief[lab] = unary[n, lab]
             for s in range(4):
                 if neighbors[n, s] >= 0:
                     belief += messages[n, s]

@@ -396,7 +396,8 @@ def _grid(distribution: IvimDistribution, voxels: Voxels) -> tuple[np.ndarray, .
 def _padded(values):
     """Of each measurement, in single precision; zeros fill the last of the compiler's vectors."""
     padded = np.zeros(-(-values.size // 16) * 16, np.float32)
-    padded[: values.size] = values
+    for k in range(values.size):
+        padded[k] = values[k]
     return padded
 
 

@@ -275,7 +275,8 @@ def _fit_voxels(
     # What fills them up to whole vectors has no weight.
     m = np.ones((b.size + 7) // 8 * 8, np.float32)
     weights, magnitudes, single_b = np.zeros((3, m.size), np.float32)
-    single_b[: b.size] = b
+    for k in range(b.size):  # numba compiles `single_b[: b.size] = b` for two seconds
+        single_b[k] = b[k]
     highest = b.max()
     low, high = math.log(EXCESS_LIMITS[0]), math.log(EXCESS_LIMITS[1])
     hold = held.shape[1] > 0

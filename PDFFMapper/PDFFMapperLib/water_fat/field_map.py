@@ -421,8 +421,8 @@ def _search(
     freedom = max(2 * signals.shape[1] - (5 if common_phase else 6), 1)
     for first in range(0, len(signals), LANES):
         residual_curves(signals, first, tables, arrays, curves, energy)
-        smallest[:] = curves[0]
-        for g in range(1, frequencies.size):
+        smallest[:] = np.float32(np.inf)
+        for g in range(frequencies.size):
             for i in range(LANES):
                 smallest[i] = min(smallest[i], curves[g, i])
         for i in range(LANES):

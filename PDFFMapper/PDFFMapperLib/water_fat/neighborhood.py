@@ -39,7 +39,8 @@ def _sum_slice(values, k, reach, sums):
                 if 0 <= other < rows:
                     down += through[other]
         along = sums[j]
-        along[:] = down
+        for i in range(columns):  # numba compiles `along[:] = down` for two seconds
+            along[i] = down[i]
         for step in range(1, min(reach[2], columns - 1) + 1):
             before, after = down[: columns - step], down[step:]
             to_last, to_first = along[step:], along[: columns - step]
