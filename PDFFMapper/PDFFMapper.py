@@ -40,6 +40,13 @@ class PDFFMapper(ScriptedLoadableModule):
             + f'<a href="{HOMEPAGE}">{HOMEPAGE}</a>'
         )
         self.parent.acknowledgementText = _("Every map records its method and its fat spectrum.")
+        slicer.app.connect("startupCompleted()", onStartupCompleted)
+
+
+def onStartupCompleted() -> None:
+    """Import the panel's rows while nobody waits for it: neither for Slicer nor for the panel."""
+    import PDFFMapperLib.panel.folder_row
+    import PDFFMapperLib.panel.recipe_tab  # noqa: F401
 
 
 class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

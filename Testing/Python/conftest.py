@@ -13,10 +13,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # Those that take longest come first: all of a file runs in one process, and one that is left to the
 # end runs alone.
 LONGEST = (
-    "test_readme", "test_panels", "test_placement", "test_find_spine", "test_water_fat_bipolar",
-    "test_water_fat_phase_errors", "test_recipes", "test_desktop_steps", "test_scene_placement",
-    "test_clicks", "test_texture", "test_water_fat", "test_clicking", "test_reference_answers",
-    "test_assessment", "test_fracture", "test_ratios",
+    "test_readme", "test_panels", "test_find_spine", "test_ute_cortex", "test_spectroscopy",
+    "test_placement", "test_paths", "test_water_fat_bipolar", "test_desktop_steps", "test_ute",
+    "test_clicks", "test_water_fat_phase_errors", "test_recipes", "test_fracture",
+    "test_scene_placement", "test_water_fat", "test_silence", "test_prediction", "test_modules",
+    "test_sacrum", "test_dicom_out", "test_placement_cases", "test_sentences", "test_assessment",
+    "test_clicking",
 )  # fmt: skip
 
 

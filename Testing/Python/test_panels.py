@@ -2603,6 +2603,16 @@ def test_rows_are_made_with_their_method_and_keep_their_order(mapper):
     assert rows(tab) == ["method", *inputs, "frames", *options]
 
 
+def test_what_rows_are_made_by_is_imported_once_slicer_has_started(desktop, monkeypatch):
+    from PDFFMapperLib import panel as modules
+
+    for name in ("folder_row", "recipe_tab"):
+        monkeypatch.delitem(sys.modules, f"{modules.__name__}.{name}", raising=False)
+        monkeypatch.delattr(modules, name, raising=False)
+    load_module("PDFFMapper").onStartupCompleted()
+    assert modules.folder_row.FolderRow and modules.recipe_tab.RecipeTab
+
+
 def two_nodes():
     """Images of one value in the scene."""
     image = Volume(np.full((4, 12, 12), 100.0, np.float32), np.eye(4))

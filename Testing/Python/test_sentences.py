@@ -12,6 +12,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
 from PDFFMapperLib.diffusion import maps as diffusion
 from PDFFMapperLib.dual_energy import maps as dual_energy
 from PDFFMapperLib.ute import bone_maps as ute
@@ -69,11 +70,17 @@ def read_as_sentences(tree):
             yield text
 
 
-def trees_of_tests():
+@pytest.fixture(scope="module")
+def tests() -> list[ast.Module]:
     """The code of every other test."""
     here = Path(__file__)
     files = sorted(path for path in here.parent.glob("test_*.py") if path != here)
     return [ast.parse(path.read_text(encoding="utf-8")) for path in files]
+
+
+@pytest.fixture(scope="module")
+def uses(tests):
+    return used(tests)
 
 
 def used(tests) -> set[tuple[str, str]]:
@@ -145,9 +152,8 @@ def quoted(texts: set[str], said: set[str]) -> set[str]:
     return found
 
 
-def test_every_sentence_has_a_test_that_provokes_it():
-    tests = trees_of_tests()
-    everything = sentences(used(tests))
+def test_every_sentence_has_a_test_that_provokes_it(tests, uses):
+    everything = sentences(uses)
     assert len(everything) > 1000  # they are found at all
     tested = quoted({one for _, one in everything}, quotes(tests))
     missing = [(name, one) for name, one in everything if one not in tested]
@@ -175,8 +181,7 @@ def test_a_string_counts_for_the_sentence_that_it_has_most_in_common_with():
     assert quoted({one, other}, {"no such"}) == set()
 
 
-def test_every_doubt_of_a_voxel_has_a_test_that_uses_it():
-    uses = used(trees_of_tests())
+def test_every_doubt_of_a_voxel_has_a_test_that_uses_it(uses):
     flags = [(kind, one.name) for kind in (diffusion.Doubt, separation.Doubt) for one in kind]
     doubts = [(f"{kind.__module__}.{kind.__name__}", name) for kind, name in flags]
     for module in (dual_energy, ute):
