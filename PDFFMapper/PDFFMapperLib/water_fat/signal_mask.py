@@ -20,7 +20,8 @@ _ALIKE = 0.03  # the same where most of the voxels around pass with it
 _RAYLEIGH_VARIATION = 0.523  # SD over mean of the magnitude of noise
 _RAYLEIGH_SD = 0.655  # SD of the magnitude of noise over that of its real part
 _RAYLEIGH_MEAN = 1.2533  # its mean over the same
-_FLOOR = 2.0  # times the noise, under which some voxels of air fall in all echoes
+_DARK = 0.02  # share of voxels, the darkest
+_FLOOR = 1.5  # times the largest echo of so many voxels of air, over which there are none
 _MANY_DARK = 0.05  # share of the blocks that air has where there is some
 _ECHOES_OF_AIR = 6  # that tell its level
 _AS_BRIGHT = 0.07  # of the level of air, by which that of echoes differs at most
@@ -41,7 +42,7 @@ def spread(
     return volume
 
 
-def signal_mask(echoes: np.ndarray, noise: float | None = None) -> np.ndarray:
+def signal_mask(echoes: np.ndarray, noise: float | None = None, decays: bool = False) -> np.ndarray:
     """Voxels with signal over the noise, bool, shape (slices, rows, columns).
 
     The largest echo of a voxel must pass what noise reaches in one of 10,000 voxels of air, or
@@ -52,6 +53,8 @@ def signal_mask(echoes: np.ndarray, noise: float | None = None) -> np.ndarray:
         echoes: complex or magnitude, shape (echoes, slices, rows, columns); also images of one
             object that are no echoes.
         noise: `background_noise` of these, if it is known already.
+        decays: all tissue is much darker in the last image than in the first, as in diffusion, so
+            that two tell the level of air; of others it takes three.
     """
     echoes = np.asarray(echoes, echoes.dtype.newbyteorder("="))  # compiled code knows no other
     level = np.empty(echoes.shape[1:], np.float32)
@@ -60,9 +63,10 @@ def signal_mask(echoes: np.ndarray, noise: float | None = None) -> np.ndarray:
     high = float(np.percentile(some, 98)) or float(level.max())
     noise = background_noise(echoes) if noise is None else noise
     floor, spread_of_floor = noise * _RAYLEIGH_MEAN, noise * _RAYLEIGH_SD
-    darkest = np.percentile(some[some > 0], 2) if some.any() else 0.0
-    if darkest > _FLOOR * noise:  # there is no air, or none that scatters as it
-        floor, spread_of_floor = _level_of_air(echoes) or (floor, spread_of_floor)
+    darkest = np.percentile(some[some > 0], 100 * _DARK) if some.any() else 0.0
+    of_noise = noise * math.sqrt(-2 * math.log(1 - _DARK ** (1 / len(echoes))))
+    if darkest > _FLOOR * of_noise:  # there is no air, or none that scatters as it
+        floor, spread_of_floor = _level_of_air(echoes, decays) or (floor, spread_of_floor)
     alone, together = (
         max(floor + _sds_over_air(len(echoes) / rate) * spread_of_floor, _DARKEST * high)
         for rate in (_FALSE_ALARM, _ALIKE)
@@ -77,14 +81,14 @@ def _sds_over_air(times: float) -> float:
     return (math.sqrt(2 * math.log(times)) - _RAYLEIGH_MEAN) / _RAYLEIGH_SD
 
 
-def _level_of_air(echoes: np.ndarray) -> tuple[float, float] | None:
+def _level_of_air(echoes: np.ndarray, decays: bool) -> tuple[float, float] | None:
     """Mean and SD of air whose magnitudes were smoothed, or combined from several coils.
 
     They scatter less than noise does, over a level that no differences tell. It is that of the
     darkest blocks, if these are many, as bright in every echo, as no tissue is that decays, and
     scatter in each by themselves.
     """
-    if len(echoes) < 3:
+    if len(echoes) < (2 if decays else 3):
         return None
     skipped = len(echoes) > 3  # of diffusion b = 0 may be averaged otherwise
     count = min(len(echoes) - skipped, _ECHOES_OF_AIR)
@@ -92,19 +96,19 @@ def _level_of_air(echoes: np.ndarray) -> tuple[float, float] | None:
     blocks = np.nan_to_num([_blocks(np.abs(echoes[n])) for n in some], posinf=0)
     blocks = blocks[:, (blocks > 0).mean(-1).min(0) > 0.9]
     largest = blocks.mean(-1).max(0)
-    dark = largest < 1.4 * np.quantile(largest, 0.02) if largest.size else np.zeros(0, bool)
+    dark = largest < 1.4 * np.quantile(largest, _DARK) if largest.size else np.zeros(0, bool)
     if dark.sum() < max(3, _MANY_DARK * dark.size):
         return None
     blocks = blocks[:, dark]
     means = blocks.mean(-1)
     levels, level = np.median(means, axis=1), float(means.mean())
     within = np.median(blocks.var(-1), axis=1)
-    first, *_, last = blocks - means[..., None]
+    first, last = (blocks - means[..., None])[[0, -1]]
     related = np.median((first * last).mean(-1)) / max(math.sqrt(within[0] * within[-1]), 1e-30)
     sd = math.sqrt(within.mean() + means.var(1).mean())
-    if np.ptp(levels) > _AS_BRIGHT * level or related > _RELATED or sd < _STEADY * level:
-        return None
-    return level, sd
+    apart = max(np.ptp(levels), np.median(np.abs(means[0] - means[-1])) / 2)
+    alike = apart < _AS_BRIGHT * level and related < _RELATED
+    return (level, sd) if alike and sd > _STEADY * level else None
 
 
 @njit(cache=True, nogil=True)
