@@ -4,10 +4,13 @@ import csv
 import json
 import os
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
+from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -213,6 +216,66 @@ def test_j_factors_of_steam_are_those_of_density_matrices(te_ms, tm_ms):
     far = j_factors(STEAM, te_ms, np.nan, 1e6)  # no coupling is strong there
     assert far[[4, 6, 7, 8]] == pytest.approx(first_order(STEAM, te_ms)[[4, 6, 7, 8]], abs=0.02)
     assert j_factors(STEAM, 1e-3, tm_ms, mhz) == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("tm_ms", [None, 13.0])
+def test_equal_protons_as_one_spin_are_those_protons(tm_ms):
+    """CH3 beside CH2, whose protons one by one have 32 states and 20 by 12 and less together."""
+    groups = (("methyl", 3, 0), ("next", 2, 1))
+    together = Fragment(groups, (("methyl", "next", 6.9),))
+    apart = Fragment(
+        tuple((f"{name}{k}", 1, peak) for name, n, peak in groups for k in range(n)),
+        tuple((f"methyl{k}", f"next{m}", 6.9) for k in range(3) for m in range(2)),
+    )
+    how = 30.0, 123.2, tm_ms, 40, 5e-4
+    for sequence in (echo, stimulated_echo):
+        whole, single = sequence(together, *how), sequence(apart, *how)
+        for name, *_ in groups:
+            assert whole[name] == pytest.approx(single[f"{name}0"], abs=1e-12)
+    # Without a mixing time the mean over all; protons apart have levels of equal energy.
+    times = np.random.default_rng(0).uniform(0, 5e3, 600)
+    each = [stimulated_echo(apart, 30.0, 123.2, time)["methyl0"][0] for time in times]
+    assert np.mean(each) == pytest.approx(
+        stimulated_echo(together, 30.0, 123.2)["methyl"][0], abs=2e-3
+    )
+
+
+# CPU ticks of the threads that BLAS began: while couplings are computed, and, to know that they
+# would be seen, while a large product is taken.
+BESIDE = """
+import os
+from pathlib import Path
+import numpy as np
+own, tasks = str(os.getpid()), Path("/proc/self/task")
+helpers = [one for one in tasks.iterdir() if one.name != own]
+
+def ticks():
+    return sum(sum(map(int, (one / "stat").read_text().split()[13:15])) for one in helpers)
+
+from PDFFMapperLib.spectroscopy.j_coupling import j_signals
+start = ticks()
+j_signals("PRESS", 30.0, np.nan, 123.2, np.nan, 512, 5e-4)
+j_signals("STEAM", 20.0, 15.0, 123.2, np.nan, 512, 5e-4)
+coupled = ticks()
+for _ in range(20):
+    np.ones((600, 600)) @ np.ones((600, 600))
+print(len(helpers), coupled - start, ticks() - coupled)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted on Linux")
+def test_couplings_hardly_wake_threads_of_blas():
+    """For products of 512 rows they spun 1 to 5 s; eigenvectors of 27 rows wake them briefly."""
+    environment = os.environ | {
+        "OPENBLAS_NUM_THREADS": "2",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", BESIDE], env=environment, capture_output=True, text=True, check=True
+    )
+    helpers, beside_couplings, beside_a_large_product = map(int, done.stdout.split())
+    assert helpers == 1 and beside_a_large_product > 2
+    assert beside_couplings <= 20  # .2 s
 
 
 @pytest.mark.parametrize(("sequence", "tm_ms"), [(PRESS, None), (STEAM, 13.0)])

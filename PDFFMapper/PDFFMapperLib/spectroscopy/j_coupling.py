@@ -20,8 +20,10 @@ beside 2 ndb of olefins.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, reduce
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -36,6 +38,7 @@ from PDFFMapperLib.spectroscopy.triglyceride import (
 
 TYPICAL_NDB, TYPICAL_NMIDB = 2.9, 0.75  # of the fat whose methylene and olefins are weighed
 COARSEST_HZ = 0.13  # bins of transitions, by frequency
+ALIKE_HZ = 1e-6  # energies, which rounding alone sets apart
 LEAST_SEEN = 1e-9  # of a spin's magnetization, that a transition counts from
 
 # Coupled protons of each peak: (number, J in Hz, their peak). Bulk methylene has its like alone.
@@ -247,15 +250,20 @@ def echo(
     Without a first echo time (te1_ms) both echoes are of equal length.
     """
     te1_ms = te_ms / 2 if te1_ms is None else te1_ms
-    energies, states, spins = _solved(fragment, frequency_mhz)
-    # A pulse of 180 degrees about the magnetization turns all spins over, in any order of states.
-    turned_over = states.T @ states[::-1]
-    first, middle, last = (
-        np.exp(-2j * np.pi * energies * time / 2e3) for time in (te1_ms, te_ms, te_ms - te1_ms)
-    )
-    evolved = (last[:, None] * turned_over * middle) @ (turned_over * first)
-    start = states.T @ sum(spins.values()) @ states
-    return _seen(fragment, evolved @ start @ evolved.conj().T, frequency_mhz, points, dwell_s)
+
+    def left(part: _Part) -> list[np.ndarray]:
+        evolved = []
+        for here, there in zip(part.levels, part.levels[::-1], strict=True):
+            # A pulse of 180 degrees about the magnetization turns all spins over.
+            turned = there.states.T @ here.states[::-1]
+            first, last = here.turns(te1_ms / 2), here.turns((te_ms - te1_ms) / 2)
+            evolved.append((last[:, None] * turned.T * there.turns(te_ms / 2)) @ (turned * first))
+        return [
+            after @ both.T @ before.conj().T
+            for before, after, both in zip(evolved, evolved[1:], part.lowering(), strict=False)
+        ]
+
+    return _seen(fragment, left, frequency_mhz, points, dwell_s)
 
 
 def stimulated_echo(
@@ -271,95 +279,183 @@ def stimulated_echo(
     Gradients keep what turns once before the mixing time (None: the mean over all), not at all
     during it, and once the other way behind it.
     """
-    energies, states, spins = _solved(fragment, frequency_mhz)
-    count = len(energies)
-    order = _order(count)
-    turn = np.ones((1, 1))
-    while len(turn) < count:  # a pulse of 90 degrees, spin by spin
-        turn = np.kron(turn, np.array([[1, -1], [1, 1]]) / np.sqrt(2))
 
-    def evolved(density: np.ndarray, time_ms: float | None) -> np.ndarray:
-        """In the basis of states."""
-        density = _sandwiched(states.T, density)
-        if time_ms is None:
-            return np.diag(np.diag(density))
-        turns = np.exp(-2j * np.pi * energies * time_ms / 1e3)
-        return density * np.multiply.outer(turns, turns.conj())
+    def left(part: _Part) -> list[np.ndarray]:
+        levels = part.levels
+        density = {(n + 1, n): both.T for n, both in enumerate(part.lowering())}
+        for time, back, order in ((te_ms / 2, False, 0), (tm_ms, True, -1)):
+            whole = np.zeros(2 * (sum(len(level.places) for level in levels),), complex)
+            for (m, n), block in _evolved(levels, density, time).items():
+                places = np.ix_(levels[m].places, levels[n].places)
+                whole[places] = levels[m].states @ block @ levels[n].states.T
+            whole = part.pulsed(whole, back)
+            density = {
+                (n, n - order): here.states.T
+                @ whole[np.ix_(here.places, levels[n - order].places)]
+                @ levels[n - order].states
+                for n, here in enumerate(levels[: len(levels) + order])
+            }
+        # Half of the signal is in the stimulated echo, half of that in one of two such paths.
+        density = _evolved(levels, density, te_ms / 2)
+        return [2 * block.conj().T for block in density.values()]
 
-    density = sum(spins.values())
-    for kept, pulse, time in ((1, None, te_ms / 2), (0, turn, tm_ms), (-1, turn.T, te_ms / 2)):
-        if pulse is not None:
-            density = _sandwiched(pulse, _sandwiched(states, density))
-        density = evolved(np.where(order == kept, density, 0), time)
-    seen = _seen(fragment, density.conj().T, frequency_mhz, points, dwell_s)
-    # Half of the signal is in the stimulated echo, half of that in one of two such paths.
-    return {name: 2 * signal for name, signal in seen.items()}
+    return _seen(fragment, left, frequency_mhz, points, dwell_s)
 
 
-def _order(count: int) -> np.ndarray:
-    """How many spins more are up in one state of the spins than in another."""
-    ups = np.array([bin(n).count("1") for n in range(count)])
-    return np.subtract.outer(ups, ups)
+@dataclass(frozen=True)
+class _Level:
+    """States of as many spins down: energies (Hz), states (columns), and their places."""
+
+    energies: np.ndarray
+    states: np.ndarray
+    places: np.ndarray
+
+    def turns(self, time_ms: float) -> np.ndarray:
+        """What the energies turn the states by."""
+        return np.exp(-2j * np.pi * self.energies * time_ms / 1e3)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A fragment with each group of equal protons as one spin of a certain size.
+
+    Attributes:
+        count: how many such parts the fragment holds.
+        levels: by spins down, from none on.
+        lowered: each group's magnetization across the field, between each level (rows) and the
+            next (columns).
+        turns: what a pulse of 90 degrees makes of each group, shape (places, places) of its own.
+    """
+
+    count: int
+    levels: tuple[_Level, ...]
+    lowered: dict[str, list[np.ndarray]]
+    turns: tuple[np.ndarray, ...]
+
+    def lowering(self) -> list[np.ndarray]:
+        """That of all groups."""
+        return [sum(blocks) for blocks in zip(*self.lowered.values(), strict=True)]
+
+    def pulsed(self, density: np.ndarray, back: bool) -> np.ndarray:
+        """A density matrix between places after the pulse, or after the one that undoes it."""
+        turns = [one.T if back else one for one in self.turns]
+        found = density.reshape([len(one) for one in turns] * 2)
+        for at, one in enumerate(turns * 2):
+            found = np.moveaxis(np.tensordot(one, found, (1, at)), 0, at)
+        return found.reshape(density.shape)
+
+
+def _evolved(
+    levels: Sequence[_Level], density: dict[tuple[int, int], np.ndarray], time_ms: float | None
+) -> dict[tuple[int, int], np.ndarray]:
+    """Blocks of a density matrix after a time; None: the mean over all, of what does not turn."""
+    if time_ms is None:
+        return {
+            (m, n): np.where(
+                np.abs(np.subtract.outer(levels[m].energies, levels[n].energies)) < ALIKE_HZ,
+                block, 0,
+            )
+            for (m, n), block in density.items()
+        }  # fmt: skip
+    turns = [level.turns(time_ms) for level in levels]
+    return {
+        (m, n): block * np.multiply.outer(turns[m], turns[n].conj())
+        for (m, n), block in density.items()
+    }
 
 
 def _seen(
-    fragment: Fragment, density: np.ndarray, frequency_mhz: float, points: int, dwell_s: float
+    fragment: Fragment,
+    left: Callable[[_Part], list[np.ndarray]],
+    frequency_mhz: float,
+    points: int,
+    dwell_s: float,
 ) -> dict[str, np.ndarray]:
     """Each group's signal over time, over that of all its magnetization, relative to its peak.
 
-    The density matrix is in the basis of states; its transitions are sorted by frequency, into
-    bins of COARSEST_HZ or less.
+    What is `left` of a part is its density matrix between each level but the first (rows) and the
+    one before (columns); its transitions are sorted by frequency, into bins of COARSEST_HZ or less.
     """
     bins = 1 << math.ceil(math.log2(max(1 / (dwell_s * COARSEST_HZ), points)))
-    energies, states, spins = _solved(fragment, frequency_mhz)
-    turning = np.subtract.outer(energies, energies).T
     middle = np.average(
         [PPM[p] for *_, p in fragment.groups], weights=[n for _, n, _ in fragment.groups]
     )
+    lines = {name: ([], []) for name, *_ in fragment.groups}
+    whole = dict.fromkeys(lines, 0.0)
+    for part in _solved(fragment, frequency_mhz):
+        for n, density in enumerate(left(part)):
+            here, after = part.levels[n : n + 2]
+            turning = np.subtract.outer(here.energies, after.energies).T
+            for name, _, peak in fragment.groups:
+                seen = part.lowered[name][n].T
+                used = np.abs(seen) > LEAST_SEEN
+                lines[name][0].append(turning[used] - (PPM[peak] - middle) * frequency_mhz)
+                lines[name][1].append(part.count * density[used] * seen[used])
+                whole[name] += part.count * np.sum(seen * seen)
     signals = {}
-    for name, _, peak in fragment.groups:
-        spin = spins[name]
-        seen = (states.T @ np.where(_order(len(energies)) == -1, spin, 0) @ states).T
-        used = np.abs(seen) > LEAST_SEEN
-        hz = turning[used] - (PPM[peak] - middle) * frequency_mhz
+    for name, found in lines.items():
+        hz, weights = map(np.concatenate, found)
         places = np.rint(hz * dwell_s * bins).astype(int) % bins
-        weights = density[used] * seen[used]
-        lines = np.bincount(places, weights.real, bins) + 1j * np.bincount(
+        summed = np.bincount(places, weights.real, bins) + 1j * np.bincount(
             places, weights.imag, bins
         )
-        signals[name] = 2 * bins * np.fft.ifft(lines)[:points] / np.sum(spin * spin)
+        signals[name] = bins * np.fft.ifft(summed)[:points] / whole[name]
     return signals
 
 
-def _sandwiched(real: np.ndarray, density: np.ndarray) -> np.ndarray:
-    """A complex matrix between a real one and its transpose; as real products, for speed."""
-    return real @ density.real @ real.T + 1j * (real @ density.imag @ real.T)
-
-
 @cache
-def _solved(
-    fragment: Fragment, frequency_mhz: float
-) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Energies (Hz) and states of a fragment, and each group's magnetization across the field."""
-    places: dict[str, list[int]] = {}
-    ppm: list[float] = []
-    for name, number, peak in fragment.groups:
-        places[name] = list(range(len(ppm), len(ppm) + number))
-        ppm += [PPM[peak]] * number
-    count = 2 ** len(ppm)
-    states = np.arange(count)
-    up = 0.5 - (states[:, None] >> np.arange(len(ppm)) & 1)
-    hz = (np.array(ppm) - np.mean(ppm)) * frequency_mhz
-    energy = np.diag(up @ hz)
-    for one, other, j in fragment.couplings:
-        for a in places[one]:
-            for b in places[other]:
-                energy[states, states] += j * up[:, a] * up[:, b]
-                apart = states[up[:, a] != up[:, b]]
-                energy[apart, apart ^ (1 << a) ^ (1 << b)] += j / 2
-    spins = {}
-    for name, members in places.items():
-        spins[name] = np.zeros((count, count))
-        for one in members:
-            spins[name][states, states ^ (1 << one)] = 0.5
-    return *np.linalg.eigh(energy), spins
+def _solved(fragment: Fragment, frequency_mhz: float) -> tuple[_Part, ...]:
+    """A fragment's parts: equal protons turn as one spin, of every size that they may add up to.
+
+    So matrices have up to 144 rows where protons one by one have 512, and levels up to 36: products
+    of these are too small for BLAS to share them among threads, which would wait for each other.
+    """
+    sizes = [
+        [
+            (n / 2 - k, math.comb(n, k) - (math.comb(n, k - 1) if k else 0))
+            for k in range(n // 2 + 1)
+        ]
+        for _, n, _ in fragment.groups
+    ]
+    return tuple(_part(fragment, frequency_mhz, chosen) for chosen in product(*sizes))
+
+
+def _part(fragment: Fragment, frequency_mhz: float, sizes: Sequence[tuple[float, int]]) -> _Part:
+    """The part in which each group is one spin of a size, and how many such parts there are."""
+    names = [name for name, *_ in fragment.groups]
+    along, up = {}, {}  # of each spin alone, from most along the field to least
+    for name, (size, _) in zip(names, sizes, strict=True):
+        m = size - np.arange(round(2 * size) + 1)
+        along[name] = np.diag(m)
+        up[name] = np.diag(np.sqrt(size * (size + 1) - m[1:] * (m[1:] + 1)), 1)
+
+    def placed(held: dict[str, np.ndarray]) -> np.ndarray:
+        """What spins are held by, in all; the others are left as they are."""
+        return reduce(np.kron, (held.get(name, np.eye(len(up[name]))) for name in names))
+
+    ppm = np.repeat([PPM[p] for *_, p in fragment.groups], [n for _, n, _ in fragment.groups])
+    energy = sum(
+        (PPM[peak] - ppm.mean()) * frequency_mhz * placed({name: along[name]})
+        for name, _, peak in fragment.groups
+    )
+    for a, b, j in fragment.couplings:
+        flipped = placed({a: up[a], b: up[b].T})
+        energy = energy + j * (placed({a: along[a], b: along[b]}) + (flipped + flipped.T) / 2)
+    total = sum(placed({name: along[name]}) for name in names).diagonal()
+    downs = np.rint(total.max() - total).astype(int)
+    levels = []
+    for n in range(downs.max() + 1):
+        places = np.flatnonzero(downs == n)
+        levels.append(_Level(*np.linalg.eigh(energy[np.ix_(places, places)]), places))
+    lowered = {}
+    for name in names:
+        across = placed({name: up[name] / 2})
+        lowered[name] = [
+            here.states.T @ across[np.ix_(here.places, after.places)] @ after.states
+            for here, after in pairwise(levels)
+        ]
+    turns = []
+    for one in up.values():
+        angles, axes = np.linalg.eigh(0.5j * (one.T - one))
+        turns.append(((axes * np.exp(-0.5j * np.pi * angles)) @ axes.conj().T).real)
+    return _Part(math.prod(count for _, count in sizes), tuple(levels), lowered, tuple(turns))
