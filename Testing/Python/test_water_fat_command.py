@@ -55,11 +55,22 @@ def test_magnitude_and_phase_files_with_sidecars(files, tmp_path):
     record = json.loads((tmp_path / "waterfat_maps.json").read_text())
     facts = record["provenance"]
     assert facts["fat_spectrum"] == "ren_marrow"
+    assert any("to share their phase at echo time 0" in note for note in facts["notes"])
     assert facts["field_strength_t"] == 3
     np.testing.assert_allclose(facts["echo_times_s"], phantom.echo_times_s)
     pdff = read_volume(tmp_path / "waterfat_PDFF.nrrd")
     np.testing.assert_allclose(pdff.ijk_to_ras, GRID)
     assert np.isnan(pdff.array[phantom.labels == 0]).any()
+
+
+@pytest.mark.parametrize("method", ["complex", "magnitude"])
+def test_echoes_in_reverse_are_refused(files, tmp_path, capsys, method):
+    phantom, _, magnitude, phase = files
+    times = ",".join(f"{1000 * time:g}" for time in phantom.echo_times_s[::-1])
+    arguments = ["pdff", *magnitude, "--phase", *phase, "--echo-times", times, "--method", method]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert "check the order of the images and their echo times" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_readout_and_r2star_model_are_recorded(files, tmp_path):
