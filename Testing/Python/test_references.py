@@ -291,6 +291,7 @@ def test_skewed_enhancement_is_log_normal_with_the_published_moments():
     ("question", "words"),
     [
         (("marrow_pdff", "L2", 12, "M"), "covers 20-79 years; this is 12 years"),
+        (("marrow_pdff", "L2", 8 / 12, "M"), "covers 20-79 years; this is 8 months"),
         (("marrow_pdff", "L2", 80, "M"), "covers 20-79 years"),
         (("marrow_pdff", "iliac crest", 40, "M"), "not at iliac crest"),
         (("marrow_pdff", "T12", 40, "M"), "not at T12"),
@@ -640,6 +641,11 @@ def cohort_rows(quantity="marrow_pdff", site="L3", sex="F", n=60, seed=30):
 def test_own_cohort_comes_first_and_is_named(tmp_path):
     cohort = read_control_cohort(write_csv(tmp_path / "our 3T.csv", cohort_rows()))
     assert cohort.name == "our-3T"
+    for mark in ";\t":  # as spreadsheets of other countries write it
+        path = tmp_path / "our 3T.csv"
+        path.write_text(path.read_text().replace(",", mark))
+        assert read_control_cohort(path) == cohort
+        write_csv(path, cohort_rows())
     save_control_cohort(cohort)
     assert stored_cohorts() == (cohort,)
     found = expected("marrow_pdff", "L3", 30, "F")

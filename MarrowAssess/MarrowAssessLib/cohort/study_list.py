@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from PDFFMapperLib.images.tables import parting
+
 from MarrowAssessLib.catalogue.contrasts import parse_contrast
 
 EXTRA = ("group", "scanner", "center", "reader", "days")  # of comparisons; kept as they are
@@ -53,9 +55,7 @@ def listed_studies(path: Path) -> list[ListedStudy]:
             raise UnicodeError
     except UnicodeError:
         raise ValueError(f"{path.name}: a CSV list of studies in UTF-8 is expected.") from None
-    first = text.partition("\n")[0]
-    parting = max(",;\t", key=first.count)
-    rows = csv.DictReader(text.splitlines(), delimiter=parting)
+    rows = csv.DictReader(text.splitlines(), delimiter=parting(text.partition("\n")[0]))
     columns = {name: _column(name, path) for name in rows.fieldnames or () if name.strip()}
     found: dict[str, ListedStudy] = {}
     for row in rows:

@@ -6,7 +6,7 @@ import argparse
 import textwrap
 
 from MarrowAssessLib.catalogue.anatomy import SPINE_REGIONS, parse_site, spine_region
-from MarrowAssessLib.catalogue.patient import check_age, parse_age, parse_sex
+from MarrowAssessLib.catalogue.patient import age_text, check_age, parse_age, parse_sex
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
 from MarrowAssessLib.references.beside import ContextValue, Threshold, context_values, thresholds
 from MarrowAssessLib.references.cohort_csv import read_control_cohort
@@ -102,7 +102,7 @@ def reference_text(
     """
     found = expected(quantity, site, age_years, sex)
     known = QUANTITIES[quantity]
-    person = [f"{age_years:g} years"] if age_years is not None else ["age not known"]
+    person = [age_text(age_years) or "age not known"]
     person += [_SEX[parse_sex(sex)]] if parse_sex(sex) else []
     lines = [f"{known.name}{f' at {site}' if site else ''}, {', '.join(person)}", known.meaning, ""]
     if found is None:

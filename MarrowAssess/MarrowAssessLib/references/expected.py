@@ -26,6 +26,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from MarrowAssessLib.catalogue.patient import age_text
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.references.distributions import Distribution, all_distributions
 from MarrowAssessLib.references.notes import notes_on
@@ -190,7 +191,7 @@ def no_reference_reason(
     if not at_age:
         return (
             f"no reference: {name}{where} covers {_covered_ages(at_site)}; this is "
-            f"{query.age:g} years"
+            f"{age_text(query.age)}"
         )
     sexes = "; ".join(
         f"{_SEX_WORDS[d.sex]} {d.mean:g} ± {d.sd:g} ({d.source})"

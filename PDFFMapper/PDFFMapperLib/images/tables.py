@@ -12,6 +12,11 @@ from PDFFMapperLib.images.files import written_whole
 LARGEST_BYTES = 200 * 2**20
 
 
+def parting(header: str) -> str:
+    """What parts the columns of a table: comma, semicolon (where that is the decimal) or tab."""
+    return max(",;\t", key=header.count)
+
+
 def read_csv(path: str | Path, what: str, columns: tuple[str, ...]) -> list[tuple[int, dict]]:
     """The rows of a CSV file with a header line, each with the number of its line.
 
@@ -31,7 +36,9 @@ def read_csv(path: str | Path, what: str, columns: tuple[str, ...]) -> list[tupl
         raise ValueError(f"{path.name}: {what} is expected; this file is too large for one.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = csv.DictReader(stream)
+            header = stream.readline()
+            stream.seek(0)
+            rows = csv.DictReader(stream, delimiter=parting(header))
             names = rows.fieldnames or []
             found = [(rows.line_num, row) for row in rows]
     except (UnicodeDecodeError, csv.Error) as error:
