@@ -305,6 +305,18 @@ def test_several_series_and_stray_objects_in_one_folder(tmp_path):
     assert "Grayscale Softcopy Presentation State" in text and "private" in text
 
 
+def test_an_image_whose_sop_class_was_taken_away_is_read_by_that_of_its_file(tmp_path):
+    """As public collections are anonymized: no SOP class, no modality, an enhanced class's name."""
+    write_series(tmp_path)
+    for path in sorted(tmp_path.iterdir()):
+        data = pydicom.dcmread(path)
+        del data.SOPClassUID, data.Modality
+        data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4.1"
+        data.save_as(path)
+    (series,) = read_dicom_folder(tmp_path)
+    assert not series.problem and series.contents[0].shape[0] == 5
+
+
 def test_a_single_file_is_a_folder_of_one(tmp_path):
     write_series(tmp_path, range(2))
     folder = read_dicom_folder(tmp_path / "IM_000")

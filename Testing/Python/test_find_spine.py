@@ -701,6 +701,18 @@ def test_stacks_that_cannot_show_a_spine_are_refused_with_the_reason():
         find_spine([Volume(array, grid, "small")])
 
 
+def test_levels_are_doubted_where_voxels_are_coarse_in_the_sagittal_plane(plain):
+    """As in a coronal stack: L5 and S1 are not told apart for certain."""
+    volume = plain[0].volume
+    grid = volume.ijk_to_ras.copy()
+    grid[:3, 0] *= 3.3 / volume.spacing[0]
+    array = ndimage.zoom(volume.array, (1, 1, volume.spacing[0] / 3.3), order=1)
+    coarse = Volume(array, grid, "coronal")
+    said = "the image's voxels measure 3.3 mm from front to back or from head to foot"
+    assert find_spine([coarse]).unsure_lowest == said
+    assert find_spine([coarse, volume]).unsure_lowest != said
+
+
 def test_cancel():
     digital = shown(healthy(3), "T1", 11, slices=5)
     # While the network looks, while bodies are drawn, while discs are.

@@ -8,6 +8,7 @@ from MarrowAssessLib.placement.found_spine import FoundBody, Spine
 from MarrowAssessLib.placement.spine_column import find_column
 from PDFFMapperLib.images.volume import Volume
 from phantoms.spine import healthy, shown
+from scipy import ndimage
 
 
 def folded(volume, rows, end=-1):
@@ -50,6 +51,17 @@ def test_what_runs_along_a_whole_image_is_no_fold(plain):
     """The lines of a table or a coil: all rows are alike."""
     lines = 1500 * (np.arange(plain.array.shape[2]) % 8 < 2)
     assert not folded_over(plain.with_array(plain.array + lines.astype(np.float32)))
+
+
+def test_skin_fat_alone_makes_no_two_ends_alike(plain):
+    """An edge seven times as high as other detail that lies alike at both ends, by chance."""
+    detail = np.random.default_rng(0).normal(size=plain.array.shape)
+    detail = ndimage.gaussian_filter1d(detail, 2.0, axis=2)
+    array = 20 + detail / detail.std()
+    skin = 20 + 12 * np.linspace(-1, 1, array.shape[1]) ** 2
+    for row, first in enumerate(skin.round().astype(int)):
+        array[:, row, :first] = 27
+    assert not folded_over(plain.with_array(array.astype(np.float32)))
 
 
 @pytest.mark.parametrize("edge", ["frame", "round", "corrected"])

@@ -275,6 +275,23 @@ def test_what_cannot_be_measured_says_why(spine):
     assert "C3" in reasons["vbq_cervical"]
 
 
+def test_what_an_image_does_not_cover_is_left_out_of_it_alone_and_said(spine):
+    """A T2 of a smaller field of view than the T1 that bodies were found on."""
+    t2 = spine.grid.array * 2
+    t2[:, :30] = np.nan  # L1, and L2 in part
+    study = with_volumes(spine, T2=t2)
+    found = measure(study)
+    assert value(study, "t1_marrow_disc", "L1") == value(spine, "t1_marrow_disc", "L1")
+    sites = [m.site for m in found.measurements if m.quantity == "t2_marrow_disc"]
+    assert sites == ["L3", "L4"]
+    said = [one.reason for one in found.skipped if one.quantity == "t2_marrow_disc"]
+    assert said == ["L1 marrow, L2 marrow lie where T2 has no values"]
+    t2[:, 25:] = spine.grid.array[:, 25:]
+    said = [one.reason for one in measure(with_volumes(spine, T2=t2)).skipped]
+    assert "L1 marrow lies where T2 has no values" in said
+    assert not any("no values" in one.reason for one in measure(spine).skipped)
+
+
 def test_a_median_ratio_is_not_moved_by_a_bright_vessel(spine):
     before = value(spine, "t1_marrow_disc", "L3")
     spine.volumes[Contrast.T1].array[2, 43:46, 8:11] = 10_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,6 +24,12 @@ if TYPE_CHECKING:  # a study without spectra and bones waits for neither
 T = TypeVar("T")
 
 
+_SIGNALS = frozenset(
+    (
+        Contrast.T1, Contrast.T2, Contrast.FS_T2, Contrast.T1_POST, Contrast.IN_PHASE,
+        Contrast.OPPOSED_PHASE, Contrast.WATER, Contrast.FAT,
+    )
+)  # fmt: skip
 VIABLE_ADC = (0.6, 1.4)  # 10^-3 mm^2/s, of dense tumor
 
 
@@ -134,6 +141,28 @@ class Book:
         """The first region of a tissue at a site."""
         return next((r for r in self.regions.values() if (r.role, r.site) == (role, site)), None)
 
+    def within(self, quantity: Quantity) -> tuple[Book, list[str]]:
+        """The book of what the quantity's images cover, and which regions they do not.
+
+        Images of one study differ in their field of view: a T2 may end below a body seen on T1.
+        (Maps have voxels without a value anywhere: `maps.map_value` tells those.)
+        """
+        covered, said = dict(self.regions), []
+        for contrast in [one for one in quantity.images if one in _SIGNALS]:
+            array = self.acquired[contrast].array
+            outside = [one for one in covered.values() if _without_value(one, array)]
+            for region in outside:
+                del covered[region.name]
+            names = [one.name for one in outside if quantity.measured in (None, one.role)]
+            if names:
+                verb = "lies" if len(names) == 1 else "lie"
+                said.append(f"{', '.join(names)} {verb} where {contrast.value} has no values")
+        if len(covered) == len(self.regions):
+            return self, []
+        book = copy(self)
+        book.regions, book._once = covered, {}
+        return book, said
+
     def image(self, quantity: Quantity, contrast: Contrast) -> Volume:
         """The image that a quantity is measured in: corrected where that applies to it."""
         if quantity.n4 and contrast in self.corrected:
@@ -204,6 +233,10 @@ class Book:
         if region.name not in self._centers:
             self._centers[region.name] = self.grid.to_ras(region.centroid_ijk())
         return self._centers[region.name]
+
+
+def _without_value(region: Region, array: np.ndarray) -> bool:
+    return region.voxels > 0 and not np.isfinite(region.values(array)).any()
 
 
 def ratio(top: Statistics, bottom: Statistics) -> tuple[float, tuple[float, float] | None]:

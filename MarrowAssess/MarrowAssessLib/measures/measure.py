@@ -107,12 +107,12 @@ def _fat_signal_fraction(water: Volume, fat: Volume) -> Volume:
 
 
 def _measure(book: Book, quantities: Iterable[Quantity]) -> Measured:
-    outcomes = [
-        outcome
-        for quantity in quantities
-        if quantity.method.function and set(quantity.images) <= set(book.acquired)
-        for outcome in quantity.method.measure(book, quantity)
-    ]
+    outcomes: list[Measurement | Skipped] = []
+    for quantity in quantities:
+        if quantity.method.function and set(quantity.images) <= set(book.acquired):
+            seen, outside = book.within(quantity)
+            outcomes += quantity.method.measure(seen, quantity)
+            outcomes += [Skipped(quantity.key, text) for text in outside]
     measured = Measured(
         [one for one in outcomes if isinstance(one, Measurement)],
         [one for one in outcomes if isinstance(one, Skipped)],

@@ -18,8 +18,8 @@ from MarrowAssessLib.placement.found_spine import ONE_OR_MORE, Spine
 # What is compared of two rows: detail between these (SD of Gaussians from front to back). What is
 # broader (air round the body, the coil's reach) is alike at both ends of any image.
 FINE_MM, BROAD_MM = 1.0, 15.0
-# Correlation of the two ends, and by how much more than of either with rows between. None of 83
-# real images has both; folded by a seventh of their rows 94 to 100 % of them have.
+# Correlation of the two ends, and by how much more than of either with rows between. None of 110
+# real images has both; folded by a seventh of their rows 98 to 100 % of them have.
 ALIKE, MORE_ALIKE = 0.5, 0.15
 LEAST_DETAIL = 0.25  # SD of a row over the median of all: less is a margin without an image
 # Share of a row's pixels unlike the next one, over the median of all: where it is less a drawn
@@ -94,11 +94,13 @@ def _alike(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _detail(row: np.ndarray, step_mm: float) -> np.ndarray:
+    """Detail from front to back, its root with its sign: skin fat alone makes no two rows alike."""
     fine, broad = (
         ndimage.gaussian_filter1d(np.nan_to_num(row.astype(np.float32)), sd_mm / step_mm, axis=1)
         for sd_mm in (FINE_MM, BROAD_MM)
     )
-    return fine - broad
+    detail = fine - broad
+    return np.sign(detail) * np.sqrt(np.abs(detail))
 
 
 def _rows(volume: Volume) -> tuple[np.ndarray, float]:

@@ -248,9 +248,11 @@ def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
     one = None
     try:
         header, bytes_left = read_header(file)
-        if header.file_meta.get("MediaStorageSOPClassUID") == _DICOMDIR:
+        stored_as = header.file_meta.get("MediaStorageSOPClassUID", "")
+        if stored_as == _DICOMDIR:
             return
-        sop_class = str(header.get("SOPClassUID", ""))
+        # Some anonymizers take the image's own SOP class away; its file's is the same (PS3.10).
+        sop_class = str(header.get("SOPClassUID") or ("Rows" in header and stored_as) or "")
         uid = str(header.get("SeriesInstanceUID", ""))
         if sop_class and not _may_be_image(sop_class, header):
             skipped.add_object(file, sop_class, header)
