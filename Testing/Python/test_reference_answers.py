@@ -455,6 +455,13 @@ def test_the_terminal_says_a_rule_first_too(study):
     assert any(line.startswith(f"unusual   {rule}") for line in first)
 
 
+def test_columns_at_the_terminal_stand_below_each_other(study):
+    values = {"L3 marrow": 24.0, "right psoas muscle": 8.0}
+    said = summary(assess(with_map(study, Contrast.PDFF, values, age_years=40.0, sex="M")))
+    places = {line.index("  expected ") for line in said if "  expected " in line[10:]}
+    assert len(places) == 1 and sum("  expected " in line[10:] for line in said) > 1
+
+
 def test_lines_of_weight_come_first_and_sites_share_a_line(study):
     lines = headlines(assess(of(study, Contrast.T1, Contrast.FS_T2, age_years=10.0, sex="F")))
     tones = [line.tone for line in lines]

@@ -17,14 +17,22 @@ def summary(assessment: Assessment) -> list[str]:
 
     lines = [f"{line.tone or '-':9} {line.text}" for line in headlines(assessment)]
     lines.append("")
-    for result in assessment.results:
-        if result.expectation:
-            name = QUANTITIES[result.measurement.quantity].name
-            z = "      -" if result.z is None else f"z {result.z:+5.1f}"
-            lines.append(
-                f"{result.measurement.site:16} {name:24} {result.text:>12}  expected "
-                f"{result.expected_text:16} {z}  {result.verdict}"
-            )
+    rows = [
+        (
+            result.measurement.site,
+            QUANTITIES[result.measurement.quantity].name,
+            result.text,
+            f"expected {result.expected_text}",
+            "-" if result.z is None else f"z {result.z:+.1f}",
+            result.verdict,
+        )
+        for result in assessment.results
+        if result.expectation
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join(cells).rstrip())
     for one in assessment.signatures:
         flip = ", flip-flop sign" if one.flip_flop else ""
         lines.append(f"{one.site or one.region:16} signature: {one.best}{flip}")
