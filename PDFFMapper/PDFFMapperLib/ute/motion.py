@@ -133,6 +133,7 @@ def motion_of(
         if factor > 1 and min(first.shape[1:]) // factor < _LEAST_SIDE:
             continue
         at[1:3] /= factor
+        fit = None  # before the next one is made: both would take twice the memory
         edges = [_edges(one, factor) for one in images]
         fit = _Fit(*edges, spacing * (1, factor, factor), middle, factor > 1)
         at, covariance = fit.solved(at)
@@ -156,9 +157,9 @@ def carried(image: np.ndarray, motion: Motion, spacing_mm: np.ndarray) -> np.nda
     Voxels reach half a voxel beyond their middle, the outermost ones too.
     """
     places = np.indices(image.shape).reshape(3, -1).astype(float)
-    last = np.array(image.shape)[:, None] - 1
-    away = _basis(places, last[:, 0] / 2, np.asarray(spacing_mm, float))
-    places += np.tensordot([*motion.shift, *motion.turn], away, 1)
+    last, spacing = np.array(image.shape)[:, None] - 1, np.asarray(spacing_mm, float)
+    at = np.array([*motion.shift, *motion.turn])
+    places += _moved_by(at, (places - last / 2) * spacing[:, None], spacing)
     if (motion.shift[0], *motion.turn[1:]) == (0, 0, 0):
         places[0] = np.round(places[0])  # each slice for itself
     places = np.where(np.abs(places - last / 2) < (last + 1) / 2, places.clip(0, last), places)
@@ -182,14 +183,17 @@ def _edges(image: np.ndarray, factor: int) -> np.ndarray:
     return np.stack(list(each))
 
 
-def _basis(places: np.ndarray, middle: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    """What a voxel of shift along each axis and a radian about it move, in voxels: (6, 3, N)."""
-    mm = (places - middle[:, None]) * spacing[:, None]
-    found = np.zeros((6, *places.shape))
-    for axis, unit in enumerate(np.eye(3)):
-        found[axis, axis] = 1
-        found[3 + axis] = np.cross(unit, mm.T).T / spacing[:, None]
-    return found
+def _moved_by(at: np.ndarray, mm: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """Voxels by which three shifts (voxels) and turns (radians) move places, shape (3, N).
+
+    `mm`: the places from the middle that turns are about.
+    """
+    return at[:3, None] + np.cross(at[3:], mm.T).T / spacing[:, None]
+
+
+def _changed_by(slopes: np.ndarray, mm: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """What each of three shifts and turns changes at places of known slopes; shape (6, N)."""
+    return np.concatenate([slopes, np.cross(mm.T, (slopes / spacing[:, None]).T).T])
 
 
 class _Fit:
@@ -197,7 +201,7 @@ class _Fit:
 
     Attributes:
         first, other: strength of edges; `places` are the voxels of the first that count.
-        middle: the slice that turns are about.
+        mm: these from the middle that turns are about; `spacing` of voxels.
         open: which of three shifts and three turns are fitted.
     """
 
@@ -229,10 +233,21 @@ class _Fit:
                 slope = np.gradient(first, axis=axis)
                 self.slopes[axis] = map_coordinates(slope, self.places, order=1)
         self.strength = map_coordinates(first, self.places, order=1)
-        self.basis = _basis(self.places, np.array([middle, *last[:, 0] / 2]), spacing)
-        self.reach = np.sqrt(np.mean(self.basis[self.open] ** 2 * 3, axis=(1, 2)))
-        columns = np.einsum("kn,pkn->pn", self.slopes, self.basis[self.open])
+        self.spacing = spacing
+        self.mm = self.places - np.array([middle, *last[:, 0] / 2])[:, None]
+        self.mm *= spacing[:, None]
+        self.reach = self._reach()[self.open]
+        columns = _changed_by(self.slopes, self.mm, spacing)[self.open]
         self.columns = np.stack([self.strength, np.ones_like(self.strength), *columns], axis=1)
+
+    def _reach(self) -> np.ndarray:
+        """By how many voxels a shift of 1 voxel or a turn of 1 radian moves places, RMS."""
+        square = np.mean(self.mm**2, axis=1)
+        turns = [
+            sum(square[3 - n - k] / self.spacing[k] ** 2 for k in range(3) if k != n)
+            for n in range(3)
+        ]
+        return np.sqrt([1.0, 1.0, 1.0, *turns])
 
     def keep_in_plane(self) -> None:
         """Leave open what moves the limb within its slices."""
@@ -265,7 +280,7 @@ class _Fit:
 
     def _seen(self, at: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """How alike edges are where a motion carries them, the other's there, and which it has."""
-        places = self.places + np.tensordot(at, self.basis, 1)
+        places = self.places + _moved_by(at, self.mm, self.spacing)
         last = np.array(self.other.shape)[:, None] - 1
         inside = ((places >= 0) & (places <= last)).all(axis=0)
         if inside.mean() < 0.5:
@@ -302,7 +317,7 @@ def _summed(at: np.ndarray, covariance: np.ndarray, fit: _Fit, apart: int) -> Mo
     counted = fit.strength >= np.quantile(fit.strength, _STRONGEST)
     slopes = fit.slopes[:, counted]
     across = slopes / np.maximum(np.linalg.norm(slopes, axis=0), 1e-12)
-    moved = np.einsum("kn,pkn->pn", across, fit.basis[..., counted])
+    moved = _changed_by(across, fit.mm[:, counted], fit.spacing)
     of_open = moved[fit.open]
     voxels = float(np.quantile(np.abs(at @ moved), 0.95))
     with np.errstate(invalid="ignore"):
