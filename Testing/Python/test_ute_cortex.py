@@ -25,9 +25,8 @@ from PDFFMapperLib.ute.curve import closed_curve, placed, polar_curve
 from PDFFMapperLib.ute.echoes import ute_pair, ute_series
 from PDFFMapperLib.ute.recipe import BONE, PSF, UTE
 from PDFFMapperLib.ute.region_signal import CHI2_95
-from PDFFMapperLib.ute.ring import fit_ring
 from PDFFMapperLib.ute.ring_levels import ratio_of_levels
-from phantoms.long_bones import Femur, ObliqueTibia, PorousTibia
+from phantoms.long_bones import FemoralNeck, Femur, ObliqueTibia, PorousTibia, ring_in_slice
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter
 
 GIVEN = {"echo_times_s": None, "sigma": None, "same_gain": True, "point": None, "psf": 0.85}
@@ -97,14 +96,14 @@ def test_intervals_of_the_rings_pi_hold_near_the_floor_of_noise(coils, snr):
     phi = np.arange(90) * 2 * np.pi / 90
     curve = polar_curve(np.full(2, 19.5 / 2), phi, sum(truth.edges(phi)) / 4)
     images = np.stack([one.array for one in truth.volumes(40, (0.032, 2.2), coils=coils)])
-    facts = (0.5, 0.5), curve, 2.5, 0.85 * 0.5, 5.0, 1.0, coils
-    found = [ratio_of_levels([fit_ring(images[:, k], *facts).told]) for k in range(40)]
+    facts = 0.5, curve, 2.5, 0.85 * 0.5, 5.0, 1.0, coils
+    found = [ratio_of_levels([ring_in_slice(images[:, k], *facts).told]) for k in range(40)]
     lower, upper = np.array([(one.lower, one.upper) for one in found]).T
     true = truth.porosity_index / 100
     assert np.sum((lower <= true) & (true <= upper)) >= 34  # of 40; of 95 % 1 in 100 do less
     bias = np.mean([one.value for one in found]) - true  # of one ring; its SD is .015 or .009
     assert abs(bias) < 0.007
-    ten = [fit_ring(images[:, k], *facts).told for k in range(10)]
+    ten = [ring_in_slice(images[:, k], *facts).told for k in range(10)]
     together, wider = ratio_of_levels(ten), ratio_of_levels(ten, 0.05)
     assert together.upper - together.lower < 0.5 * np.median(upper - lower)
     assert wider.value == together.value and wider.upper > 1.05 * together.upper
@@ -125,8 +124,8 @@ def test_one_ring_with_a_late_level_below_0_is_wider_by_that():
     phi = np.arange(90) * 2 * np.pi / 90
     curve = polar_curve(np.full(2, 19.5 / 2), phi, sum(truth.edges(phi)) / 4)
     images = np.stack([one.array for one in truth.volumes(8, (0.032, 2.2))])
-    facts = (0.5, 0.5), curve, 2.5, 0.85 * 0.5, 5.0, 1.0, 1
-    rings = [fit_ring(images[:, k], *facts).told for k in range(8)]
+    facts = 0.5, curve, 2.5, 0.85 * 0.5, 5.0, 1.0, 1
+    rings = [ring_in_slice(images[:, k], *facts).told for k in range(8)]
     below = [one for one in rings if one.levels[1] < 0 and one.deviance(0.0) > 1.5]
     assert below
     for ring in below:
@@ -142,7 +141,7 @@ def test_a_ring_without_edges_is_refused():
     with pytest.raises(ValueError, match="its voxels tell no ring of cortex"):
         for seed in range(20):  # noise may look like a ring once
             noise = np.random.default_rng(seed).standard_normal(flat.shape)
-            fit_ring(flat + noise, (1.0, 1.0), curve, 0.2, 0.85, 1.0)
+            ring_in_slice(flat + noise, 1.0, curve, 0.2, 0.85, 1.0)
 
 
 @pytest.mark.parametrize(("thickness", "te_ms"), [(3.0, 2.2), (5.0, 2.8)])
@@ -308,6 +307,25 @@ def test_one_image_is_measured_by_the_command(tmp_path, capsys):
     assert "PI needs two echo times" in capsys.readouterr().err
 
 
+def test_a_bone_of_one_image_joins_the_table(tmp_path):
+    truth = Tibia(thickness=5.0, radius=18)
+    image = truth.volumes(3, (0.032,))[0]
+    write_volume(image, tmp_path / "one.nii.gz")
+    (tmp_path / "one.json").write_text(json.dumps({"EchoTime": 3.2e-5}))
+    pdff = Volume(np.full((4, 8, 8), 40, np.float32), np.eye(4), "PDFF")
+    write_volume(pdff, tmp_path / "pdff.nrrd")
+    write_volume(pdff.with_array(np.ones((4, 8, 8), np.uint8)), tmp_path / "labels.nrrd")
+    given = ["assess", "--volume", f"PDFF={tmp_path / 'pdff.nrrd'}", "--labels"]
+    given += [str(tmp_path / "labels.nrrd"), "--label", "1=marrow:L3", "--no-scene", "--out"]
+    assert main([*given, str(tmp_path / "out"), "--ute", f"{SITE}={tmp_path / 'one.nii.gz'}"]) == 0
+    with (tmp_path / "out/measurements.csv").open(encoding="utf-8") as file:
+        rows = {row["quantity"]: float(row["value"]) for row in csv.DictReader(file)}
+    assert rows["ute_thickness"] == pytest.approx(truth.thickness_mm, abs=0.05)
+    assert rows["ute_area"] == pytest.approx(truth.area_mm2, rel=0.03)
+    assert not {"ute_pi", "ute_pi_fitted"} & set(rows)
+    assert "PI needs two echo times" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
+
+
 # --- bone -----------------------------------------------------------------------------------------
 
 
@@ -373,7 +391,7 @@ def test_causes_of_error_are_listed_apart(bone):
     )  # fmt: skip
     whole = bone.values["thickness"]
     assert 1.96 * np.hypot(noise, model) == pytest.approx((whole.upper - whole.lower) / 2)
-    assert model == pytest.approx(np.hypot(0.02 * SPACING_MM[0], 0.002 * whole.value))
+    assert model == pytest.approx(np.hypot(0.006 * SPACING_MM[0], 0.002 * whole.value))
     assert 0 < abs(blur) < 0.05 and 0 < apart < 0.05
     assert 0 < abs(part["budget: PI of the fitted ring, blur +5 %"]) < 1
     thin = Tibia(thickness=3.0, radius=18.0)
@@ -414,7 +432,7 @@ def test_a_point_chooses_the_bone(volumes):
     for point, words in (
         ("0,0,0", "No closed ring of cortex was found"),
         ("900,0,0", "The point lies outside the images"),
-        ("1,2", "A point needs three numbers R,A,S in mm; '1,2' was given"),
+        ("1,2", "A point needs three numbers R,A,S in mm, two points six; '1,2' was given"),
         ("a,b,c", "A point needs three numbers"),
     ):
         with pytest.raises(ValueError, match=re.escape(words)):
@@ -469,10 +487,47 @@ def test_a_bone_that_runs_obliquely_is_said_or_refused(columns, degrees):
         with pytest.raises(ValueError, match=r"degrees oblique .* 1.8 to 3 ms is needed besides"):
             find_cortex(early, 0.85)
         return
-    said = [note for note in find_cortex(data, 0.85).notes if "oblique to the slices" in note]
-    assert len(said) == (degrees > 10)
+    found = find_cortex(data, 0.85)
+    said = [note for note in found.notes if "oblique" in note]
+    assert len(said) == (2 if degrees else 0)  # its slices of 3 mm blur it, which is said
     if said:
-        assert f"runs {degrees} degrees" in said[0] and "area reads 5 % too large" in said[0]
+        assert f"runs {degrees} degrees" in said[0] and "Slices of 3 mm blur" in said[1]
+    area, sd = found.area_mm2()
+    assert abs(area - truth.area_mm2 * np.cos(np.arctan(columns / 6))) < 2 * sd
+
+
+@pytest.mark.parametrize(("echoes", "ratio"), [((0.032, 2.2), 1.5), ((0.032,), 1.0)])
+def test_a_bone_somewhat_oblique_is_measured_along_itself(echoes, ratio):
+    """Slices alone read its area 1.064 times at 20 degrees, and its cortex 0.06 mm too thick."""
+    truth = ObliqueTibia(degrees=20, ratio=ratio, full=3)
+    settings = SimpleNamespace(**{**GIVEN, "sigma": 5.0, "echo_times_s": [t / 1e3 for t in echoes]})
+    found = find_cortex(ute_series(truth.volumes(echoes), settings), 0.85)
+    assert any("runs 20 degrees oblique to the slices: their" in note for note in found.notes)
+    assert found.sections.tilt_deg == pytest.approx(20, abs=0.5)
+    assert len(found.rings) == len(found.bone)
+    area, sd = found.area_mm2()
+    assert abs(area - truth.area_mm2) < 1.96 * sd < 0.05 * area
+    thick, sd = found.thickness_mm()
+    assert abs(thick - truth.thickness_mm) < 1.96 * sd < 0.3
+    assert np.mean(truth.cortex_voxels()[found.layer > 0]) > 0.96
+
+
+def test_thick_slices_blur_an_oblique_bone_by_a_profile_that_is_fitted():
+    """Unknown, it made a PI of 11.5 % read 14.6 at 10 degrees; at 20 it blurs too much."""
+    settings = SimpleNamespace(**{**GIVEN, "sigma": 5.0})
+    truth = ObliqueTibia(degrees=10, ratio=6, full=10)
+    found = find_cortex(ute_series(truth.volumes(), settings), 0.85)
+    assert any("Slices of 3 mm blur an oblique cortex" in note for note in found.notes)
+    assert 0.7 < found.sections.profile <= 0.85
+    area, sd = found.area_mm2()
+    assert abs(area - truth.area_mm2) < 2 * sd < 0.02 * area
+    ratio = ratio_of_levels([one.told for one in found.rings.values()], found.model_sd_mm).times(
+        100
+    )
+    assert ratio.value == pytest.approx(truth.porosity_index, abs=1.5)
+    steep = ObliqueTibia(degrees=20, ratio=6, full=6)
+    with pytest.raises(ValueError, match=r"runs 20 degrees oblique to slices of 3 mm, whose"):
+        find_cortex(ute_series(steep.volumes(), settings), 0.85)
 
 
 @pytest.mark.parametrize(("degrees", "ratio", "thickness"), [(45, 1.0, 5.0), (60, 1.5, 3.0)])
@@ -507,6 +562,37 @@ def test_a_bone_far_oblique_is_measured_across_itself(degrees, ratio, thickness)
     levels = replace(found, rings={k: found.rings[k] for k in ends}).levels_in(data).levels
     alone = ratio_of_levels([found.rings[k].told for k in ends])
     assert levels[1] / levels[0] == pytest.approx(alone.value, abs=0.01)
+
+
+def test_a_femoral_neck_is_measured_between_two_points():
+    """Head and shaft open its cavity, and slices cut it at 50 degrees; stated ends 2 mm off."""
+    truth = FemoralNeck()
+    data = ute_series(truth.volumes(), SimpleNamespace(**{**GIVEN, "sigma": 5.0}))
+    off = np.array([1.0, -1.0, -1.5])
+    ends = np.stack([1 * truth.along + off, 12 * truth.along - off])
+    found = find_cortex(data, 0.85, ends)
+    across, rings = found.sections, found.rings
+    assert 8 <= len(rings) <= 15
+    corners = {k: across.points(k, np.array([[0.0, 0], [1, 0], [0, 1]])) for k in rings}
+    to_ras = {k: data.grid.to_ras((one / across.mm)[:, ::-1]) for k, one in corners.items()}
+    along = np.cross(*(to_ras[next(iter(rings))][1:] - to_ras[next(iter(rings))][0]))
+    assert np.rad2deg(np.arccos(abs(along @ truth.along))) < 3
+    each = [one.area()[0] / truth.area_mm2(to_ras[k][0], to_ras[k][1:] - to_ras[k][0])
+            for k, one in rings.items()]  # fmt: skip
+    assert np.mean(each) == pytest.approx(1, abs=0.015) and np.std(each) < 0.02
+    thick = found.thickness_mm()[0]  # planes cut it obliquely where the neck widens
+    assert -0.02 < (thick - truth.thickness_mm) / truth.voxel_mm < 0.1
+    assert any("widens or bends, a plane cuts" in note for note in found.notes)
+    ratio = ratio_of_levels([one.told for one in rings.values()], found.model_sd_mm).times(100)
+    assert ratio.lower < Tibia().porosity_index < ratio.upper < ratio.lower + 2
+    assert {"superior", "inferior"} < set(found.sectors)
+    for wrong, words in (
+        (ends[:1].repeat(2, axis=0), "Both points lie 0 mm apart"),
+        (ends + (0, 18, 0), "in planes between both points: they are the ends of a part"),
+        (ends + (0, 900, 0), "The point lies outside the images"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            find_cortex(data, 0.85, wrong)
 
 
 def test_slices_that_hold_no_plane_across_an_oblique_bone_say_so():
@@ -691,7 +777,10 @@ def test_a_bone_joins_the_table_with_what_was_published(volumes, tmp_path, capsy
         (f"{bone} --of-what", "its options cannot be read, unrecognized arguments: --of-what"),
         (f"{bone} --psf wide", "argument --psf: invalid float value: 'wide'"),
         (f"{bone} --point 1 2", "its options cannot be read, unrecognized arguments: 2"),
-        (f"{bone} --point -1,2", "A point needs three numbers R,A,S in mm; '-1,2' was given."),
+        (
+            f"{bone} --point -1,2",
+            "A point needs three numbers R,A,S in mm, two points six; '-1,2' was given.",
+        ),
         (f"{bone} --mt=x.nii --mt=y.nii", "--mt is there twice; keep one"),
         (f"{bone}{pair}", "needs the same receiver gain in both"),
     ):

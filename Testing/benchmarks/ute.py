@@ -26,10 +26,10 @@ from PDFFMapperLib.ute.curve import polar_curve  # noqa: E402
 from PDFFMapperLib.ute.echoes import ute_series  # noqa: E402
 from PDFFMapperLib.ute.recipe import PSF, UTE  # noqa: E402
 from PDFFMapperLib.ute.region_signal import RegionSignal, ratio_of  # noqa: E402
-from PDFFMapperLib.ute.ring import fit_ring  # noqa: E402
 from PDFFMapperLib.ute.ring_levels import ratio_of_levels  # noqa: E402
 from PDFFMapperLib.ute.tri_component import fit_tri_component, three_components  # noqa: E402
 from PDFFMapperLib.ute.tri_phase import fit_phased_components  # noqa: E402
+from phantoms.long_bones import ring_in_slice  # noqa: E402
 
 TE_SETS = {
     4: (0.032, 0.4, 2.2, 4.4),
@@ -164,10 +164,10 @@ def ring_porosity(fits: int) -> None:
                     [one.array for one in truth.volumes(fits, (0.032, 2.2), 3, coils)]
                 )
                 fat = fat_signal(np.array([0.032, 2.2]), truth.field_t)
-                facts = SPACING_MM[:1] * 2, curve, 2.5, 0.85 * SPACING_MM[0], 5.0, 1.0, coils, fat
+                facts = SPACING_MM[0], curve, 2.5, 0.85 * SPACING_MM[0], 5.0, 1.0, coils, fat
                 found = [
                     ratio_of_levels(
-                        [fit_ring(images[:, k], *facts).told], MODEL_SD_VOXELS * 0.5
+                        [ring_in_slice(images[:, k], *facts).told], MODEL_SD_VOXELS * 0.5
                     ).times(100)
                     for k in range(fits)
                 ]
@@ -197,7 +197,7 @@ def rings_found(fits: int) -> None:
             grid = volumes[0].with_array(volumes[0].array[k : k + 1])
             one = replace(data, signal=data.signal[:, k : k + 1], grid=grid)
             try:
-                found = find_cortex(one, PSF.default, grid.to_ras(np.array([27.0, 27.0, 0.0])))
+                found = find_cortex(one, PSF.default, grid.to_ras(np.array([[27.0, 27.0, 0.0]])))
             except ValueError:
                 refused += 1
                 continue

@@ -8,9 +8,26 @@ from dataclasses import dataclass
 import numpy as np
 from MarrowAssessLib.sample.tibia import TE_MS, Tibia
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.ute.curve import Curve
+from PDFFMapperLib.ute.ring import REACH, Ring, fit_ring
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.stats import norm
+
+
+def ring_in_slice(
+    images: np.ndarray,
+    spacing_mm: float,
+    curve: Curve,
+    thickness_mm: float,
+    psf_mm: float,
+    *facts: float,
+) -> Ring:
+    """The ring of one slice, images of shape (images, rows, columns); `facts` as of `fit_ring`."""
+    voxels = np.indices(images.shape[1:]).reshape(2, -1)
+    around = tuple(voxels), voxels.T * spacing_mm, curve
+    reach_mm = thickness_mm / 2 + REACH * psf_mm
+    return fit_ring(images, *around, thickness_mm, reach_mm, psf_mm**2 * np.eye(2), *facts)
 
 
 @dataclass(frozen=True)
@@ -89,6 +106,7 @@ class ObliqueTibia(Tibia):
         degrees: between the axis and the normal.
         ratio: of a voxel's side across the slices over that in them (0.5 mm).
         full: how many voxels along the axis are wholly in the images, about.
+        profile: SD of the blur across the slices, of a voxel's side.
     """
 
     thickness: float = 5.0
@@ -99,6 +117,7 @@ class ObliqueTibia(Tibia):
     degrees: float = 45.0
     ratio: float = 1.0
     full: float = 7.0
+    profile: float = 0.85
 
     def places(self) -> tuple[np.ndarray, np.ndarray]:
         """Of all voxels in the plane across the bone, in voxels (slices, rows, columns)."""
@@ -126,7 +145,7 @@ class ObliqueTibia(Tibia):
         row, column = np.meshgrid(place, place, indexing="ij")
         tilt, seen = np.deg2rad(self.degrees), self.places()
         at = [(one + (self.size - 1) / 2) * 8 + 4 for one in seen]
-        more = np.hypot(np.cos(tilt), self.ratio * np.sin(tilt))
+        more = np.hypot(np.cos(tilt), self.ratio * np.sin(tilt) * self.profile / self.psf)
         parts = []
         for part, psf in zip(
             self.parts(np.arctan2(row, column), np.hypot(row, column)),
@@ -146,4 +165,71 @@ class ObliqueTibia(Tibia):
             array = 5 * np.hypot(self.snr * shade * true + noise[0], noise[1])
             facts = {"EchoTime": float(te), "MagneticFieldStrength": self.field_t}
             volumes.append(Volume(array.astype(np.float32), grid, f"UTE {te:g} ms", facts))
+        return volumes
+
+
+@dataclass(frozen=True)
+class FemoralNeck:
+    """A neck between a head and a shaft, which open its cavity; drawn by distances, at half voxels.
+
+    Places are in mm from the middle of the neck, R, A, S. The neck's section is a stadium.
+
+    Attributes:
+        thickness_mm: of cortex, along its normal, everywhere.
+        degrees: of the neck's axis from the long axis of the patient.
+        snr: of cortex at TE 0.
+    """
+
+    thickness_mm: float = 2.4
+    degrees: float = 50.0
+    snr: float = 20.0
+    voxel_mm: float = 0.8
+    psf: float = 0.85
+
+    @property
+    def along(self) -> np.ndarray:
+        """Unit vector of the neck's axis, toward its head."""
+        return np.array([np.sin(np.deg2rad(self.degrees)), 0.0, np.cos(np.deg2rad(self.degrees))])
+
+    def outside(self, place: np.ndarray) -> np.ndarray:
+        """Distance from the periosteum, positive outside, of places of shape (3, ...)."""
+        along, across = self.along, np.array([self.along[2], 0.0, -self.along[0]])
+        wide = np.tensordot(across, place, 1)
+        neck = np.hypot(wide - np.clip(wide, -3, 3), place[1]) - 13.0
+        far = np.stack(np.broadcast_arrays(*(place[n] - 30 * along[n] for n in range(3))))
+        head = np.linalg.norm(far, axis=0) - 22.0
+        shaft = np.hypot(place[0] + 38 * along[0], place[1]) - 15.0
+        found = neck
+        for other in (head, shaft):  # with a fillet of some mm
+            mix = np.clip(0.5 + (other - found) / 8, 0, 1)
+            found = other * (1 - mix) + found * mix - 4 * mix * (1 - mix)
+        return found
+
+    def area_mm2(self, through: np.ndarray, plane: np.ndarray) -> float:
+        """Of cortex within 19 mm in a plane through a point, by unit vectors of shape (2, 3)."""
+        steps = (np.arange(380) - 189.5) * 0.1
+        flat = np.stack(np.meshgrid(steps, steps, indexing="ij"))
+        out = self.outside(through[:, None, None] + np.tensordot(plane.T, flat, 1))
+        return float(np.count_nonzero((out < 0) & (out > -self.thickness_mm)) * 0.01)
+
+    def volumes(self, te_ms: Sequence[float] = (TE_MS[0], 2.2), seed: int = 0) -> list[Volume]:
+        """One magnitude image per echo time, of one receiver with noise of SD 5; axial slices."""
+        rng, half = np.random.default_rng(seed), self.voxel_mm / 2
+        counts = 2 * np.array([104, 66, 92])  # R, A, S
+        place = np.ix_(*((np.arange(n)[::-1] - (n - 1) / 2) * half for n in counts[::-1]))
+        out = self.outside(np.stack(np.broadcast_arrays(*place[::-1])))
+        edges = [np.clip(0.5 - (out + depth) / half, 0, 1) for depth in (self.thickness_mm, 0)]
+        blur = (4 * self.psf**2 - 1 / 12) ** 0.5  # edges are one half voxel wide
+        inner, outer = (
+            gaussian_filter(one.astype(np.float32), blur)[::2, ::2, ::2] for one in edges
+        )
+        grid = np.diag([*3 * (-self.voxel_mm,), 1.0])
+        grid[:3, 3] = (counts - 1) / 2 * half
+        volumes, tibia = [], Tibia(snr=self.snr)
+        for te in te_ms:
+            levels = 1.6 * np.exp(-te / 9.0), tibia.cortex(te), 1.3 * np.exp(-te / 25.0)
+            true = levels[0] * inner + levels[1] * (outer - inner) + levels[2] * (1 - outer)
+            noise = rng.standard_normal((2, *true.shape))
+            array = (5 * np.hypot(self.snr * true + noise[0], noise[1])).astype(np.float32)
+            volumes.append(Volume(array, grid, f"UTE {te:g} ms", {"EchoTime": float(te)}))
         return volumes

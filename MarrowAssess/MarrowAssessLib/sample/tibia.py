@@ -64,11 +64,11 @@ class Tibia:
 
     @property
     def thickness_mm(self) -> float:
-        """Across the cortex, not along rays: its area over the length of its middle."""
+        """Across the cortex, not along rays: its area over the mean length of both edges."""
         phi = np.arange(3600) * np.pi / 1800
-        middle = sum(self.edges(phi)) / 2 * np.stack([np.sin(phi), np.cos(phi)])
-        length = np.linalg.norm(np.diff(middle, axis=1, append=middle[:, :1]), axis=0).sum()
-        return self.area_mm2 / (length * SPACING_MM[0])
+        points = [edge * np.stack([np.sin(phi), np.cos(phi)]) for edge in self.edges(phi)]
+        steps = np.diff(points, axis=2, append=np.array(points)[..., :1])
+        return self.area_mm2 / (np.linalg.norm(steps, axis=1).sum() / 2 * SPACING_MM[0])
 
     def cortex(self, te_ms: float) -> float:
         """Its signal, 1 at TE 0."""

@@ -75,7 +75,7 @@ def measure_bone(
             pairs.append((name, replace(pair, te_ms=np.full(2, data.te_ms[0])), measure))
     found = Bone({}, {}, [], "")
     if bone is None:
-        found.cortex = find_cortex(data, settings.psf, point_of(settings.point))
+        found.cortex = find_cortex(data, settings.psf, points_of(settings.point))
         inside = found.cortex.bone
         for row in cortex_values(found.cortex, data):
             found.values[row.quantity] = row
@@ -238,18 +238,20 @@ def ring_ratio(cortex: Cortex, pair: UteImages, name: str) -> list[RegionValue]:
     return [RegionValue(f"{name}{OF_RING}", *ends, "" if name == "SR" else "%", note=BY_EDGES)]
 
 
-def point_of(text: str | None) -> list[float] | None:
-    """A point as R,A,S in mm; None where none is given.
+def points_of(text: str | None) -> np.ndarray | None:
+    """One or two points as R,A,S in mm, shape (points, 3); None where none is given.
 
     Raises:
-        ValueError: these are not three numbers.
+        ValueError: these are not three or six numbers.
     """
     if not text:
         return None
     try:
-        found = [float(part) for part in text.split(",")]
+        found = np.array([float(part) for part in text.split(",")])
     except ValueError:
-        found = []
-    if len(found) != 3 or not np.isfinite(found).all():
-        raise ValueError(f"A point needs three numbers R,A,S in mm; '{text}' was given.")
-    return found
+        found = np.zeros(0)
+    if found.size not in (3, 6) or not np.isfinite(found).all():
+        raise ValueError(
+            f"A point needs three numbers R,A,S in mm, two points six; '{text}' was given."
+        )
+    return found.reshape(-1, 3)

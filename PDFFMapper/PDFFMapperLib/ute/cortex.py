@@ -8,7 +8,7 @@ image cortex is what is darker than the marrow and the muscle beside it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -18,37 +18,39 @@ from PDFFMapperLib.images.volume import lies_outside
 from PDFFMapperLib.ute.curve import Curve, placed, polar_curve
 from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, cortex_echoes
 from PDFFMapperLib.ute.noise import Noise
-from PDFFMapperLib.ute.ring import MARROW_FAT, Ring, fit_ring, fit_voxels, reach_mm
+from PDFFMapperLib.ute.ring import MARROW_FAT, REACH, REACH_OF_ONE, Ring, fit_ring
 from PDFFMapperLib.ute.ring_images import MeanLevels, mean_levels
-from PDFFMapperLib.ute.sections import (
-    MOST_UNLIKE,
-    Planes,
-    Slices,
-    planes_across,
-    spacing_along,
-)
+from PDFFMapperLib.ute.sections import MOST_UNLIKE, Planes, Sections, Slices
 from PDFFMapperLib.ute.shaft import LEAST_CAVITY, axis_along
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
 
 # Of other tissue in a voxel of cortex alone: marrow is ten times as bright in the late echo, so
 # voxels with up to 5 % of it read a PI of 15 % where 11.5 % is true.
 MOST_OTHER = 0.001
-MODEL_SD_SHARE = 0.002  # of a thickness, where edges that are not parallel have several
-MODEL_SD_VOXELS = 0.02  # by phantoms of 2 to 9 voxels: smooth edges, noise of magnitudes
-ONE_IMAGE_SD_VOXELS = 0.06  # the same of one image, whose marrow blur and level are told less
-SAID_TILT_DEG, MOST_TILT_DEG = 10.0, 25.0  # areas 1.5 and 10 % too large
+# Of a thickness by the model of the edges: 0.011 voxels (RMS) of ten phantoms of 2 to 9 voxels at
+# SNR 300, more where cortex is thick and marrow's blur unlike the rest's.
+MODEL_SD_SHARE, MODEL_SD_VOXELS = 0.002, 0.006
+ONE_IMAGE_SD_VOXELS = 0.03  # the same of one image, whose marrow blur and level are told less
+LEAST_TILT_DEG = 3.0  # below, slices are taken to lie across a bone: areas are .14 % too large
+MOST_TILT_DEG = 25.0  # of slices; beyond, planes
+LEAST_PLANES = 3  # that tell how a bone runs
 LAYERS = ("endosteal", "middle", "periosteal")
 _IN_PHASE = 0.9  # cosine, above which the share of fat hardly matters
 _LOST, _MARROW_LOST = 0.65, 0.75  # of the ratio of both echoes that other tissue keeps
 _DARK = 0.92  # of what lies beside it, below which a voxel of one image may be cortex
 _CLEARLY_DARK, _LEAST_CONTRAST = 0.8, 5.0  # of what lies beside a fitted ring, and times the noise
 _NEAR, _MOST_MOVED, _OFF_BY_MOVED = 2.0, 0.3, 1.5  # blurs; voxels; SD of a thickness over its move
+_PROFILES = (12**-0.5, 0.85)  # SD across a slice, of its side: of a box, and of a radial readout
+_MOST_ADDED = 1.25  # blur by it over that of images; twice as much reads a PI 3 points too high
+_MOST_TURNS, _NO_TURN_DEG = 4, 1.0  # of planes between two points, until they lie across the bone
+_WIDEST_BONE_MM = 80.0  # across which a cavity is looked for between two points
 _WIDEST_MM, _DARK_SMOOTH = 12.0, 0.7  # of a cortex; by so many voxels one image is smoothed
 _RAYS, _RAY_STEP = 90, 0.25
 _MOST_MISFIT = 2.0
 _MOST_FITS, _SETTLED = 6, 0.02  # of a ring, until its thickness stays within this part of itself
 _CLEAR_SNR, _SMOOTH = 40.0, 0.4  # of tissue, below which it is smoothed; by so many voxels at half
 DIRECTIONS = ("right", "left", "anterior", "posterior", "superior", "inferior")
+_UPWARD = 1.43  # by which up and down count more: from 35 degrees on, not 45, where necks lie
 NO_RING = (
     "No closed ring of cortex was found around a marrow cavity: slices must cut through a long "
     "bone's shaft; name a point inside the cavity (--point R,A,S) or give the bone as labels."
@@ -58,6 +60,11 @@ NO_RING_ACROSS = (
     "No closed ring of cortex was found in planes across the bone, which runs {:.0f} degrees "
     "oblique to the slices: a plane must lie within the images, or within the slices in which "
     "cortex is drawn. Acquire or draw more of them, or acquire slices across it."
+)
+
+NO_RING_BETWEEN = (
+    "No closed ring of cortex was found around a marrow cavity in planes between both points: they "
+    "are the ends of a part of a bone, on its axis in the cavity, of which the middle counts most."
 )
 
 NO_DARK_RING = (
@@ -113,9 +120,7 @@ class Cortex:
         """Mean level of cortex in any images of the limb, free of what lies beside it."""
         signal = np.moveaxis(data.signal, self.sections.axis + 1, 1)
         fat = fat_signal(data.te_ms, data.field_t)
-        rings = [
-            ring.levels_in(self.sections.images(signal, k), fat) for k, ring in self.rings.items()
-        ]
+        rings = [ring.levels_in(signal, fat) for ring in self.rings.values()]
         return mean_levels(rings, self.model_sd_mm, data.noise.sigma)
 
     def thickness_mm(self) -> tuple[float, float]:
@@ -125,7 +130,9 @@ class Cortex:
     def area_mm2(self) -> tuple[float, float]:
         """Mean area of a section, and its SD."""
         around = np.mean([one.curve.length.sum() for one in self.rings.values()])
-        return _mean([one.area() for one in self.rings.values()], self.model_sd_mm * around)
+        found = [one.area() for one in self.rings.values()]
+        tilted = self.sections.off_share * np.mean([area for area, _ in found])
+        return _mean(found, float(np.hypot(self.model_sd_mm * around, tilted)))
 
 
 def _mean(found: Sequence[tuple[float, float]], common: float) -> tuple[float, float]:
@@ -137,15 +144,18 @@ def _mean(found: Sequence[tuple[float, float]], common: float) -> tuple[float, f
 def find_cortex(
     data: UteImages,
     psf_voxels: float,
-    point_ras: Sequence[float] | None = None,
+    points_ras: np.ndarray | None = None,
     drawn: np.ndarray | None = None,
 ) -> Cortex:
     """Find the cortex around the largest marrow cavity, or around that of a point.
 
+    Between two points it is looked for in planes across the line through both, so that a femoral
+    neck, whose cavity head and shaft open, has rings.
+
     Args:
         data: an early echo, with a later one for PI.
         psf_voxels: blur of the images, SD of a Gaussian (see `recipe.PSF`).
-        point_ras: in the cavity, mm.
+        points_ras: in the cavity, mm; shape (1 or 2, 3).
         drawn: voxels from which the ring of each slice is fitted, instead of looking for it.
 
     Raises:
@@ -156,73 +166,267 @@ def find_cortex(
     if drawn is not None:
         lost = np.moveaxis(drawn, axis, 0)
     elif len(pair) == 1:
-        lost = _is_darker(pair[0], data.noise.sigma, sections.mm)
+        lost = _is_darker(pair[0], data.noise.sigma, sections.sides)
     else:
         beats = np.abs(_marrow_of(data))
         shown = _smoothed(pair, data.noise)
         lost = _loses_signal(shown, data.noise.sigma, min(beats[1] / beats[0], 1.0))
-    index = _index(data, point_ras, axis)
     no_ring = NO_DARK_RING if len(pair) == 1 else NO_RING
-    cavity = _cavity(lost, index, no_ring if drawn is None else NO_DRAWN_RING)
-    nearer: dict[int, Ring] = {}
+    looking = _Looking(data, pair, lost, psf_voxels)
+    points = _indices(data, points_ras, axis)
+    if len(points) == 2:
+        found = looking.between(points * sections.mm, sections)
+    else:
+        no_cavity = no_ring if drawn is None else NO_DRAWN_RING
+        cavity = _cavity(lost, next(iter(points.round().astype(int)), None), no_cavity)
+        found = looking.across(sections, cavity)
+    if isinstance(found.sections, Planes):
+        no_ring = NO_RING_ACROSS.format(found.sections.tilt_deg)
+    if not found.rings:
+        raise ValueError(no_ring)
+    return looking.cortex(found)
 
-    def fitted(sections: Slices | Planes) -> tuple[dict[int, Ring], int]:
+
+@dataclass(frozen=True)
+class _Found:
+    """Rings by section.
+
+    Attributes:
+        dropped: sections without.
+        tilt_told: whether sections tell how a bone runs.
+        profile_sd_mm: SD of a thickness by the profile of slices.
+    """
+
+    sections: Slices | Planes
+    rings: dict[int, Ring]
+    dropped: int
+    tilt_told: bool = True
+    profile_sd_mm: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Looking:
+    """Where rings are looked for: the images, and the voxels that may be cortex."""
+
+    data: UteImages
+    pair: np.ndarray
+    lost: np.ndarray
+    psf_voxels: float
+
+    def across(self, slices: Slices, cavity: np.ndarray) -> _Found:
+        """Rings across a bone, however it runs: in slices, seen along it, or in planes.
+
+        Its direction is that of its cavity, then of its rings.
+
+        Raises:
+            ValueError: as `_planes`.
+        """
+        middles = slices.middles(cavity)
+        turned, told = slices.turned(middles), len(middles) > 2
+        found = _Found(slices, {}, 0)
+        if turned.tilt_deg <= MOST_TILT_DEG:
+            found = self._fitted(slices, middles)
+            if len(found.rings) > 2:
+                turned = slices.turned(_middles(found.rings))
+        if LEAST_TILT_DEG < turned.tilt_deg <= MOST_TILT_DEG:
+            found = self._fitted(turned, turned.middles(cavity))
+            if turned.thick and found.rings:
+                found = self._by_profile(found)
+        elif turned.tilt_deg > MOST_TILT_DEG:
+            planes = _planes(turned, len(self.pair))
+            found = self._fitted(planes, planes.middles(cavity))
+            planes = planes.turned(_middles(found.rings))
+            found = self._fitted(planes, planes.middles(cavity))
+        return replace(found, tilt_told=told)
+
+    def _by_profile(self, found: _Found) -> _Found:
+        """Rings by the profile of thick slices that leaves the least misfit in an oblique bone.
+
+        Raises:
+            ValueError: as `ring_across`; it blurs the cortex too much.
+        """
+        variances = np.linspace(*np.square(_PROFILES), 3)
+        tried = [
+            self.again(found, replace(found.sections, profile=v**0.5)).values() for v in variances
+        ]
+        misfit = [np.mean([ring.misfit**2 for ring in rings]) for rings in tried]
+        bent, slope, _ = np.polyfit(variances, misfit, 2)
+        best = variances[int(np.argmin(misfit))]
+        if bent > 0:
+            best = np.clip(-slope / (2 * bent), variances[0], variances[-1])
+        thick = [np.mean([ring.mean_thickness()[0] for ring in rings]) for rings in tried]
+        count = sum(ring.told.magnitudes.size * ring.told.share for ring in found.rings.values())
+        sd = min(1 / (count * max(bent, 1e-12)) ** 0.5, np.ptp(variances) / 2)
+        sections = replace(found.sections, profile=float(best**0.5))
+        tilt, thick_mm = sections.tilt_deg, sections.mm[0]
+        added = float(best**0.5 * thick_mm * np.sin(np.deg2rad(tilt)))
+        if added > _MOST_ADDED * self.psf_voxels * sections.voxel_mm:
+            raise ValueError(
+                f"The bone runs {tilt:.0f} degrees oblique to slices of {thick_mm:.2g} mm, whose "
+                f"profile blurs its cortex by {added:.2g} mm (SD), more than {_MOST_ADDED:g} times "
+                "what its images do: acquire slices across it, or thinner ones."
+            )
+        moved = abs(thick[-1] - thick[0]) / np.ptp(variances) * sd
+        return replace(
+            found, sections=sections, rings=self.again(found, sections), profile_sd_mm=moved
+        )
+
+    def between(self, ends: np.ndarray, slices: Slices) -> _Found:
+        """Rings in planes between two points of a bone's axis, mm; shape (2, 3).
+
+        The axis is that of the points, then of the rings.
+
+        Raises:
+            ValueError: as `_planes`; the points are too near, or no cavity lies in their middle.
+        """
+        away = ends[1] - ends[0]
+        if not np.linalg.norm(away) > LEAST_PLANES * slices.mm.max():
+            raise ValueError(
+                f"Both points lie {np.linalg.norm(away):.2g} mm apart; as ends of a part of a bone "
+                f"they need {LEAST_PLANES * slices.mm.max():.2g} mm at least along its axis."
+            )
+        along = away / np.linalg.norm(away) * (1 if away[0] >= 0 else -1)
+        turned = replace(slices, through=ends.mean(axis=0), along=along)
+        planes = _planes(turned, len(self.pair))
+        found = self._fitted(planes, self._middles_between(planes, ends))
+        for _ in range(_MOST_TURNS):
+            turned = planes.turned(_middles(found.rings))
+            nearly = turned.along @ planes.along > np.cos(np.deg2rad(_NO_TURN_DEG))
+            planes, found = turned, self._fitted(turned, self._middles_between(turned, ends))
+            if nearly:
+                break
+        return found
+
+    def _middles_between(self, planes: Planes, ends: np.ndarray) -> dict[int, np.ndarray]:
+        heights = np.sort((ends - planes.through) @ planes.along) / planes.longest_mm
+        layers = range(int(np.ceil(heights[0])), int(np.floor(heights[1])) + 1)
+        cut = planes.cut(self.lost, layers, _WIDEST_BONE_MM / 2)
+        center = np.full(2, cut.shape[1] // 2)
+        cavity = _cavity(cut, np.array([len(cut) // 2, *center]), NO_RING_BETWEEN)
+        found = zip(layers, cavity, strict=True)
+        return {
+            k: (np.argwhere(one).mean(axis=0) - center) * planes.voxel_mm
+            for k, one in found
+            if one.any()
+        }
+
+    def _fitted(self, sections: Slices | Planes, middles: dict[int, np.ndarray]) -> _Found:
         rings, dropped = {}, 0
-        for k in sections.across(cavity):
+        for k, middle in middles.items():
             try:
-                ring = _ring_of(pair, lost, cavity, sections, k, psf_voxels, data)
-                if len(pair) == 1:
-                    nearer[k] = _nearer(ring, pair[:, k], sections.mm, psf_voxels, data)
-                rings[k] = ring
+                rings[k] = self._ring(sections, k, middle)
             except ValueError:
                 dropped += 1
-        return rings, dropped
+        return _Found(sections, rings, dropped)
 
-    middles = {k: sections.middle(cavity, k) for k in sections.across(cavity)}
-    apart_mm = float(data.grid.spacing[::-1][axis])
-    rings, dropped, tilt = {}, 0, _tilt_deg(middles, apart_mm)
-    if not tilt > MOST_TILT_DEG:
-        rings, dropped = fitted(sections)
-        by_rings = _tilt_deg(_middles(rings), apart_mm)
-        if np.isfinite(by_rings):
-            middles, tilt = _middles(rings), by_rings
-    if tilt > MOST_TILT_DEG:
-        sections = _across(sections, middles, tilt, len(pair))
-        sections = sections.turned(_middles(fitted(sections)[0]))
-        rings, dropped = fitted(sections)
-        no_ring = NO_RING_ACROSS.format(tilt)
-    if not rings:
-        raise ValueError(no_ring)
-    voxels = [np.zeros(pair.shape[1:], kind) for kind in (np.float32, bool, np.uint8, np.uint8)]
-    sides = {k: _sides(ring, sections) for k, ring in rings.items()}
-    for k, ring in rings.items():
-        places, found = _voxels_of(ring, sides[k], sections, k, psf_voxels)
-        for whole, one in zip(voxels, found, strict=True):
-            whole[places] = one
-    notes = [
-        f"Edges by a Gaussian blur of {psf_voxels:g} voxels; marrow's own was fitted "
-        f"({np.mean([r.marrow_blur_mm for r in rings.values()]) / sections.voxel_mm:.2f} voxels). "
-        "Thin cortex depends on the blur that is assumed."
-    ]
-    notes += _phase_notes(data, float(np.mean([r.marrow_fat for r in rings.values()])))
-    notes += _tilt_notes(sections, tilt)
-    if dropped:
-        notes.append(f"{dropped} {sections.left_out} and were left out.")
-    voxels = [np.moveaxis(one, 0, axis) for one in voxels]
-    thickness = float(np.mean([ring.mean_thickness()[0] for ring in rings.values()]))
-    model_sd = float(np.hypot(MODEL_SD_VOXELS * sections.voxel_mm, MODEL_SD_SHARE * thickness))
-    if nearer:
-        model_sd = _sd_of_one_image(list(rings.values()), list(nearer.values()), sections.mm)
-    return Cortex(rings, sections, *voxels, _sectors(rings, sides, model_sd), model_sd, notes)
+    def _ring(self, sections: Slices | Planes, k: int, center: np.ndarray) -> Ring:
+        """The ring of a section: a curve by voxels that lose signal, then fits until one stays."""
+        angles = np.arange(_RAYS) * 2 * np.pi / _RAYS
+        steps = np.arange(0, max(self.lost.shape[1:]), _RAY_STEP) * sections.voxel_mm
+        rays = center + steps[:, None, None] * np.stack([np.sin(angles), np.cos(angles)], axis=-1)
+        seen = sections.values(self.lost, k, rays)
+        begins = np.argmax(seen, axis=0)
+        after = np.arange(len(steps))[:, None] > begins
+        ends = np.argmax(after & (seen == 0), axis=0)
+        inner, thick = steps[begins], steps[ends] - steps[begins]
+        usual = float(np.median(thick[thick > 0]))  # every ray leaves the image at last
+        thick = np.where((thick > 0) & (thick < 2.5 * usual), thick, usual)
+        middle = ndimage.median_filter(inner + thick / 2, 7, mode="wrap")
+        curve, settled = polar_curve(center, angles, middle), False
+        for again in range(_MOST_FITS):
+            ring = self.ring(sections, k, curve, usual)
+            thickness = float(np.average(ring.outer - ring.inner, weights=curve.length))
+            settled = abs(thickness / usual - 1) < _SETTLED
+            if again and settled:
+                break
+            usual = thickness
+            moved = curve.points + (ring.inner + ring.outer)[:, None] / 2 * curve.normals - center
+            curve = polar_curve(center, np.arctan2(*moved.T), np.linalg.norm(moved, axis=1))
+        sigma = self.data.noise.sigma
+        if (
+            not settled
+            or ring.misfit > _MOST_MISFIT
+            or ring.levels[0, 1] < LEAST_SNR * sigma
+            or not _is_cortex(ring, sigma)
+        ):
+            raise ValueError(NO_RING)
+        return ring
+
+    def ring(
+        self,
+        sections: Sections,
+        k: int,
+        curve: Curve,
+        start_mm: float,
+        reach: float | None = None,
+    ) -> Ring:
+        """As `ring_across`."""
+        at = sections, self.pair, k, curve, start_mm, self.psf_voxels
+        return ring_across(*at, facts_of_rings(self.data), reach)
+
+    def again(
+        self, found: _Found, sections: Sections, reach: float | None = None
+    ) -> dict[int, Ring]:
+        """The rings fitted once more, in another way.
+
+        Raises:
+            ValueError: a ring is not told.
+        """
+        return {
+            k: self.ring(sections, k, one.curve, one.mean_thickness()[0], reach)
+            for k, one in found.rings.items()
+        }
+
+    def cortex(self, found: _Found) -> Cortex:
+        """The cortex of rings.
+
+        Raises:
+            ValueError: as `_sd_of_one_image`.
+        """
+        sections, rings = found.sections, found.rings
+        voxels = [np.zeros(sections.shape, kind) for kind in (np.float32, bool, np.uint8, np.uint8)]
+        sides = {k: _sides(ring, sections) for k, ring in rings.items()}
+        for k, ring in rings.items():
+            places, values = _voxels_of(ring, sides[k], sections, k, self.psf_voxels)
+            for whole, one in zip(voxels, values, strict=True):
+                whole[places] = one
+        blur = np.mean([r.marrow_blur_mm for r in rings.values()]) / sections.voxel_mm
+        notes = [
+            f"Edges by a Gaussian blur of {self.psf_voxels:g} voxels; marrow's own was fitted "
+            f"({blur:.2f} voxels). Thin cortex depends on the blur that is assumed."
+        ]
+        notes += _phase_notes(self.data, float(np.mean([r.marrow_fat for r in rings.values()])))
+        notes += _tilt_notes(found)
+        if found.dropped:
+            notes.append(f"{found.dropped} {sections.left_out} and were left out.")
+        voxels = [np.moveaxis(one, 0, sections.axis) for one in voxels]
+        model_sd = self._model_sd(found)
+        directed = _sectors(rings, sides, model_sd)
+        return Cortex(rings, sections, *voxels, directed, model_sd, notes)
+
+    def _model_sd(self, found: _Found) -> float:
+        """SD of a thickness by what the model of the edges leaves, mm.
+
+        Raises:
+            ValueError: as `_sd_of_one_image`.
+        """
+        sections, rings = found.sections, list(found.rings.values())
+        thickness = float(np.mean([ring.mean_thickness()[0] for ring in rings]))
+        parts = [MODEL_SD_VOXELS * sections.voxel_mm, MODEL_SD_SHARE * thickness]
+        if len(self.pair) == 1:
+            nearer = list(self.again(found, sections, _NEAR).values())
+            parts = [_sd_of_one_image(rings, nearer, sections.sides)]
+        parts += [thickness * sections.off_share / 2, found.profile_sd_mm]
+        return float(np.linalg.norm(parts))
 
 
-def _across(slices: Slices, middles: dict[int, np.ndarray], tilt: float, images: int) -> Planes:
+def _planes(across: Slices, images: int) -> Planes:
     """Planes across a bone that runs obliquely to the slices.
 
     Raises:
         ValueError: voxels are too unlike a cube, or there is one image.
     """
-    mm = spacing_along(slices.grid, slices.axis)
+    tilt, mm = across.tilt_deg, across.mm
     if images == 1:
         raise ValueError(
             f"The bone runs {tilt:.0f} degrees oblique to the slices, in which its cortex is cut "
@@ -236,30 +440,38 @@ def _across(slices: Slices, middles: dict[int, np.ndarray], tilt: float, images:
             f"at most {MOST_UNLIKE:g} times as long as wide, and these are "
             f"{mm.max() / mm.min():.1f} times. Acquire slices across it, or such voxels."
         )
-    return planes_across(slices, middles)
+    return Planes(across.axis, across.grid, across.through, across.along)
 
 
-def _tilt_notes(sections: Slices | Planes, tilt: float) -> list[str]:
-    """What is oblique, by an angle in degrees of the slices' normal; NaN where it is not told."""
+def _tilt_notes(found: _Found) -> list[str]:
+    """What is oblique, or that it is not told."""
+    sections, tilt = found.sections, f"{found.sections.tilt_deg:.0f}"
     if isinstance(sections, Planes):
-        tilt = float(np.rad2deg(np.arccos(min(abs(sections.along[0]), 1.0))))
         return [
-            f"The bone runs {tilt:.0f} degrees oblique to the slices: it was measured in planes "
+            f"The bone runs {tilt} degrees oblique to the slices: it was measured in planes "
             f"across itself, {sections.longest_mm:.2g} mm apart, by the voxels as they lie "
-            "(nothing is interpolated). That takes it to be straight within such a layer."
+            "(nothing is interpolated). That takes it to be straight within such a layer; where it "
+            "widens or bends, a plane cuts its cortex thicker than it is."
         ]
-    if np.isnan(tilt):
+    if not found.tilt_told:
         return [
             "Fewer than three slices side by side do not tell how obliquely they cut the bone; cut "
             "obliquely its cortex and its area read too large."
         ]
-    if tilt <= SAID_TILT_DEG:
+    if sections.tilt_deg == 0:
         return []
-    more = 100 / np.cos(np.deg2rad(tilt)) - 100
-    return [
-        f"The bone runs {tilt:.0f} degrees oblique to the slices: its area reads {more:.0f} % "
-        "too large, and its thickness by up to that where the slices cut it obliquely."
+    said = [
+        f"The bone runs {tilt} degrees oblique to the slices: their voxels are seen along it, "
+        "so that thickness and area are those across it."
     ]
+    if sections.thick:
+        said.append(
+            f"Slices of {sections.mm[0]:.2g} mm blur an oblique cortex by their profile: an SD of "
+            f"{sections.profile * sections.mm[0]:.2g} mm fits best, between "
+            f"{_PROFILES[0]:.2g} and {_PROFILES[1]:.2g} of a slice. PI of simulated bones read up "
+            "to 2 points too high so, which its interval does not hold."
+        )
+    return said
 
 
 def _middles(rings: dict[int, Ring]) -> dict[int, np.ndarray]:
@@ -267,30 +479,19 @@ def _middles(rings: dict[int, Ring]) -> dict[int, np.ndarray]:
     return {k: np.average(r.curve.points, axis=0, weights=r.curve.length) for k, r in rings.items()}
 
 
-def _tilt_deg(middles: dict[int, np.ndarray], apart_mm: float) -> float:
-    """Between a bone and the normal of its slices, by its middle in three and more; else NaN.
-
-    The middle slope of neighbors tells it, which a slice with a wrong ring does not move.
-    """
-    steps = [(middles[k + 1] - middles[k]) / apart_mm for k in middles if k + 1 in middles]
-    if len(steps) < 2:
-        return float("nan")
-    return float(np.rad2deg(np.arctan(np.linalg.norm(np.median(steps, axis=0)))))
-
-
-def _index(data: UteImages, point_ras: Sequence[float] | None, axis: int) -> np.ndarray | None:
-    """The voxel of a point, the slice along the bone first.
+def _indices(data: UteImages, points_ras: np.ndarray | None, axis: int) -> np.ndarray:
+    """Where points lie in voxels, the slice along the bone first; shape (points, 3).
 
     Raises:
-        ValueError: it lies outside the images.
+        ValueError: one lies outside the images.
     """
-    if point_ras is None:
-        return None
+    if points_ras is None:
+        return np.zeros((0, 3))
     to_ijk = np.linalg.inv(data.grid.ijk_to_ras)
-    kji = np.round(to_ijk[:3] @ [*point_ras, 1.0]).astype(int)[::-1]
-    if (kji < 0).any() or (kji >= data.grid.array.shape).any():
+    kji = (np.asarray(points_ras, float) @ to_ijk[:3, :3].T + to_ijk[:3, 3])[:, ::-1]
+    if (kji.round() < 0).any() or (kji.round() >= data.grid.array.shape).any():
         raise ValueError(lies_outside("The point", "the images", "name one in the marrow cavity"))
-    return np.concatenate([[kji[axis]], np.delete(kji, axis)])
+    return np.concatenate([kji[:, [axis]], np.delete(kji, axis, axis=1)], axis=1)
 
 
 def _marrow_of(data: UteImages) -> np.ndarray:
@@ -332,8 +533,9 @@ def _phase_notes(data: UteImages, fat: float) -> list[str]:
 
 def _smoothed(pair: np.ndarray, noise: Noise) -> np.ndarray:
     """Signals without the floor of noise, smoothed in slices as far as noise makes it necessary."""
-    usual = np.nanmedian(pair[0][pair[0] > LEAST_SNR * noise.sigma]) / noise.sigma
-    width = float(np.clip(_SMOOTH * (_CLEAR_SNR / usual - 1), 0, 1)) if usual > 0 else 0.0
+    tissue = pair[0][pair[0] > LEAST_SNR * noise.sigma]
+    usual = np.median(tissue) / noise.sigma if tissue.size else np.inf
+    width = float(np.clip(_SMOOTH * (_CLEAR_SNR / usual - 1), 0, 1))
     square = np.square(pair, dtype=np.float64)
     if width:
         known = np.isfinite(square)
@@ -415,64 +617,12 @@ def _along(chosen: np.ndarray, holes: np.ndarray) -> np.ndarray:
     return found
 
 
-def _ring_of(
-    pair: np.ndarray,
-    lost: np.ndarray,
-    cavity: np.ndarray,
-    sections: Slices | Planes,
-    k: int,
-    psf_voxels: float,
-    data: UteImages,
-) -> Ring:
-    """The ring of a section: a curve by the voxels that lose signal, then fits until one stays."""
-    center = sections.middle(cavity, k)
-    angles = np.arange(_RAYS) * 2 * np.pi / _RAYS
-    steps = np.arange(0, max(lost.shape[1:]), _RAY_STEP) * sections.voxel_mm
-    rays = center + steps[:, None, None] * np.stack([np.sin(angles), np.cos(angles)], axis=-1)
-    seen = sections.values(lost, k, rays.T)
-    begins = np.argmax(seen, axis=1)
-    after = np.arange(len(steps)) > begins[:, None]
-    ends = np.argmax(after & (seen == 0), axis=1)
-    inner, thick = steps[begins], steps[ends] - steps[begins]
-    usual = float(np.median(thick[thick > 0]))  # every ray leaves the image at last
-    thick = np.where((thick > 0) & (thick < 2.5 * usual), thick, usual)
-    middle = ndimage.median_filter(inner + thick / 2, 7, mode="wrap")
-    curve, images = polar_curve(center, angles, middle), sections.images(pair, k)
-    facts = facts_of_rings(data)
-    settled = False
-    for again in range(_MOST_FITS):
-        ring = ring_across(sections, images, k, curve, usual, psf_voxels, *facts)
-        thickness = ring.mean_thickness()[0]
-        settled = abs(thickness / usual - 1) < _SETTLED
-        if again and settled:
-            break
-        usual = thickness
-        moved = curve.points + (ring.inner + ring.outer)[:, None] / 2 * curve.normals - center
-        curve = polar_curve(center, np.arctan2(*moved.T), np.linalg.norm(moved, axis=1))
-    if (
-        not settled
-        or ring.misfit > _MOST_MISFIT
-        or ring.levels[0, 1] < LEAST_SNR * data.noise.sigma
-        or not _is_cortex(ring, data.noise.sigma)
-    ):
-        raise ValueError(NO_RING)
-    return ring
-
-
-def _nearer(
-    ring: Ring, image: np.ndarray, spacing: np.ndarray, psf_voxels: float, data: UteImages
-) -> Ring:
-    """The ring by the voxels nearest to its edges alone."""
-    facts = psf_voxels * float(spacing.mean()), *facts_of_rings(data)
-    start = ring.mean_thickness()[0]
-    return fit_ring(image, tuple(spacing), ring.curve, start, *facts, reach=_NEAR)
-
-
 def _sd_of_one_image(rings: list[Ring], nearer: list[Ring], spacing: np.ndarray) -> float:
     """SD of the model of a thickness by one image, mm.
 
     Muscle or tendon between cortex and brighter fat is taken for half a cortex, the more so the
-    more voxels beyond it count: where these move the thickness, it is off by about twice of that.
+    more voxels beyond it count: where these move the thickness by more than noise does, it is off
+    by about twice of that.
 
     Raises:
         ValueError: they move it too far.
@@ -486,31 +636,35 @@ def _sd_of_one_image(rings: list[Ring], nearer: list[Ring], spacing: np.ndarray)
             "the voxels around the ring that count, so that what lies beside cortex is not marrow "
             "and muscle alone, but thin layers or fat; an echo of 1.8 to 3 ms tells them from it."
         )
-    return float(np.hypot(ONE_IMAGE_SD_VOXELS * spacing.mean(), _OFF_BY_MOVED * moved))
+    beyond = max(moved**2 - noise**2, 0.0) ** 0.5
+    return float(np.hypot(ONE_IMAGE_SD_VOXELS * spacing.mean(), _OFF_BY_MOVED * beyond))
 
 
 def ring_across(
-    sections: Slices | Planes,
-    images: np.ndarray,
+    sections: Sections,
+    pair: np.ndarray,
     k: int,
     curve: Curve,
     start_mm: float,
     psf_voxels: float,
-    *facts: object,
+    facts: tuple[object, ...],
+    reach: float | None = None,
 ) -> Ring:
-    """The ring of a section's images, from a curve and a thickness; `facts` of `facts_of_rings`.
+    """The ring of a section of images, from a curve and a thickness; `facts` of `facts_of_rings`.
+
+    `reach`: blurs beyond an edge up to which voxels count.
 
     Raises:
         ValueError: the voxels do not tell it, or it reaches beyond the images.
     """
-    psf = psf_voxels * sections.voxel_mm
-    if isinstance(sections, Slices):
-        return fit_ring(images, tuple(sections.mm), curve, start_mm, psf, *facts)
-    reach = reach_mm(start_mm, psf)
-    near, places, blur = sections.of_ring(k, curve, reach, psf_voxels)
-    return fit_voxels(
-        images, lambda held: held[:, near], places, curve, start_mm, reach, blur, *facts
-    )
+    if reach is None:
+        reach = REACH_OF_ONE if len(pair) == 1 else REACH
+    reach_mm = start_mm / 2 + reach * psf_voxels * sections.voxel_mm
+    if not sections.holds(k, curve, reach_mm):
+        raise ValueError("it reaches beyond the images")
+    voxels, places = sections.around(k, curve, reach_mm)
+    blur = sections.blur(psf_voxels)
+    return fit_ring(pair, voxels, places, curve, start_mm, reach_mm, blur, *facts)
 
 
 def _is_cortex(ring: Ring, sigma: float) -> bool:
@@ -566,7 +720,7 @@ def _voxels_of(
 def _sides(ring: Ring, sections: Slices | Planes) -> np.ndarray:
     """Toward which of `DIRECTIONS`, from 1 on, each point of a ring's curve lies."""
     toward = (ring.curve.points - ring.curve.center) @ sections.axes
-    best = np.argmax(np.abs(toward), axis=1)
+    best = np.argmax(np.abs(toward) * (1, 1, _UPWARD), axis=1)
     return 1 + 2 * best + (toward[np.arange(len(best)), best] < 0)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from PDFFMapperLib.ute.answer import RegionValue
 from PDFFMapperLib.ute.cortex import Cortex, facts_of_rings, pair_of, ring_across
 from PDFFMapperLib.ute.echoes import UteImages
+from PDFFMapperLib.ute.motion import Motion, carried
 from PDFFMapperLib.ute.ring import Ring
 from PDFFMapperLib.ute.ring_levels import ratio_of_levels
 
@@ -28,14 +29,19 @@ def cortex_budget(cortex: Cortex, data: UteImages, psf_voxels: float) -> list[Re
     pair = pair_of(data, sections.axis)
 
     def refitted(blur: float, shift: tuple[float, float]) -> list[Ring]:
+        images = shifted(shift) if any(shift) else pair
         rings = []
         for k in chosen:
-            ring = cortex.rings[k]
-            images = sections.shifted(pair, k, shift) if any(shift) else sections.images(pair, k)
-            start = ring.mean_thickness()[0]
-            at = sections, images, k, ring.curve, start, blur * psf_voxels
-            rings.append(ring_across(*at, *facts))
+            curve, start = cortex.rings[k].curve, cortex.rings[k].mean_thickness()[0]
+            rings.append(ring_across(sections, images, k, curve, start, blur * psf_voxels, facts))
         return rings
+
+    def shifted(shift: tuple[float, float]) -> np.ndarray:
+        """The later echo moved by voxels of rows and columns, in the slices that are fitted."""
+        slices = np.unique(np.concatenate([sections.voxels(k)[0] for k in chosen]))
+        motion, moved = Motion(np.array([0.0, *shift]), np.zeros(3), max(shift), 0.0), pair.copy()
+        moved[1, slices] = carried(pair[1, slices], motion, sections.mm)
+        return moved
 
     def again(blur: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
         """Mean thickness and PI, less those of the cortex as it is; NaN where there is no ring."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,13 +60,3 @@ def placed(curve: Curve, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     along = apart[:, 0] * normals[:, 1] - apart[:, 1] * normals[:, 0]
     step = 2 * np.pi / len(curve.points)
     return (near + along / curve.length[near]) * step, np.sum(apart * normals, axis=1)
-
-
-def box_around(
-    curve: Curve, reach_mm: float, shape: Sequence[int], spacing_mm: Sequence[float]
-) -> tuple[slice, slice]:
-    """The rows and columns that lie so near to a curve, or inside it."""
-    low = (curve.points.min(axis=0) - reach_mm) / spacing_mm
-    high = (curve.points.max(axis=0) + reach_mm) / spacing_mm
-    ends = zip(np.floor(low).astype(int), np.ceil(high).astype(int), shape, strict=True)
-    return tuple(slice(max(a, 0), min(b + 1, n)) for a, b, n in ends)

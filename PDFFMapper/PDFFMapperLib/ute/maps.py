@@ -14,7 +14,7 @@ from PDFFMapperLib.ute.answer import RegionValue
 from PDFFMapperLib.ute.bone import (
     ENDOSTEUM,
     cortex_values,
-    point_of,
+    points_of,
     ring_components,
     slice_values,
 )
@@ -158,7 +158,7 @@ def of_cortex(
     """
     data = ute_series(images, settings)
     drawn = drawn_of(data, settings)
-    cortex = find_cortex(data, settings.psf, point_of(settings.point), drawn)
+    cortex = find_cortex(data, settings.psf, points_of(settings.point), drawn)
     early, *later = without_floor(data, cortex_echoes(data.te_ms))
     rows, more = cortex_values(cortex, data), []
     rows += cortex_budget(cortex, data, settings.psf)

@@ -170,10 +170,11 @@ POINT = Option(
     "point",
     TEXT,
     None,
-    "A point in the marrow cavity, as R,A,S; the largest cavity if not given.",
+    "A point in the marrow cavity, as R,A,S; the largest cavity if not given. Two points, as "
+    "R,A,S,R,A,S, are the ends of a part of a bone on its axis, as of a femoral neck.",
     "mm",
     flag="--point",
-    title="Point in the cavity (R,A,S)",
+    title="Point in the cavity (R,A,S), or two ends",
     parameter="utePoint",
     unset="the largest cavity",
 )

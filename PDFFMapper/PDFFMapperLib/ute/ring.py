@@ -18,17 +18,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 
 import numpy as np
 from scipy.special import ndtr
 
-from PDFFMapperLib.ute.curve import Curve, box_around, closed_curve, harmonics, placed
+from PDFFMapperLib.ute.curve import Curve, closed_curve, harmonics, placed
 from PDFFMapperLib.ute.region_signal import bessels, information_of, lean_of
 from PDFFMapperLib.ute.ring_levels import ImageLevels, LevelSignals, log_likelihood
 
 EDGE_ORDER, CORTEX_ORDER, MARROW_ORDER, OUTSIDE_ORDER = 6, 2, 2, 6
-_REACH, _REACH_OF_ONE = 3.0, 4.0  # blurs beyond an edge; of one image levels need more voxels
+REACH, REACH_OF_ONE = 3.0, 4.0  # blurs beyond an edge; of one image levels need more voxels
 _BENT = 0.19  # blurs: SD of the mean thickness at which one image's variance is twice the bound
 _CORE = 0.85  # of the way to the center, beyond which a voxel is nobody's
 _MOST_STEPS = 40
@@ -46,14 +46,15 @@ class Ring:
 
     Attributes:
         curve: that distances are measured from.
-        inner, outer: distances of both edges at the curve's points, mm; shape (points,).
+        inner, outer: distances of both edges as fitted at the curve's points, mm; shape (points,).
         marrow_blur_mm: Gaussian SD of marrow's signal.
         marrow_fat: share of its signal that is fat's; what is expected where no image tells it.
         levels: of marrow, cortex and outside in each image, means along the ring; (images, 3).
         covariance: of the edges' parameters, by the noise and widened by the misfit.
+        edge_bias: gives what noise shifts these by, to second order.
         tell: gives what its voxels tell of the mean levels of cortex.
-        levels_in: gives the mean level of cortex in any images of the slice, shape (images, rows,
-            columns), of the complex signals of fat in them; by one fit of all with common edges.
+        levels_in: gives the mean level of cortex in any images of its grid, shape (images, ...), of
+            the complex signals of fat in them; by one fit of all with common edges.
         misfit: root of the mean squared score over its variance; 1 is noise alone.
     """
 
@@ -64,6 +65,7 @@ class Ring:
     marrow_fat: float
     levels: np.ndarray
     covariance: np.ndarray
+    edge_bias: Callable[[], np.ndarray]
     tell: Callable[[], LevelSignals]
     levels_in: Callable[[np.ndarray, Sequence[float]], ImageLevels]
     misfit: float
@@ -73,35 +75,50 @@ class Ring:
         """What its voxels tell of the mean levels of cortex; computed when asked for."""
         return self.tell()
 
+    @cached_property
+    def _lines(self) -> tuple[np.ndarray, np.ndarray]:
+        """Distances of both edges from the curve without their bias, mm."""
+        basis = self._harmonics
+        inner, outer = np.split(self.edge_bias(), 2)
+        return self.inner - basis @ inner, self.outer - basis @ outer
+
     @property
-    def thickness(self) -> np.ndarray:
-        """At the curve's points, mm."""
-        return self.outer - self.inner
+    def _harmonics(self) -> np.ndarray:
+        phi = np.arange(len(self.inner)) * 2 * np.pi / len(self.inner)
+        return harmonics(phi, EDGE_ORDER)
 
     def mean_thickness(self, chosen: np.ndarray | None = None) -> tuple[float, float]:
-        """Mean thickness along the curve, or its chosen points, and its SD by the noise."""
-        weights = self.curve.length * (1.0 if chosen is None else chosen)
-        weights = weights / weights.sum()
-        phi = np.arange(len(weights)) * 2 * np.pi / len(weights)
-        slopes = weights @ harmonics(phi, EDGE_ORDER)
-        gradient = np.concatenate([-slopes, slopes])
-        variance = gradient @ self.covariance[: len(gradient), : len(gradient)] @ gradient
-        return float(weights @ self.thickness), float(variance**0.5)
+        """Area between both edges over the mean of their lengths, and its SD by the noise.
+
+        `chosen`: points of the curve, 0 or 1, beside which alone it is told.
+        """
+        chosen = np.ones(len(self.inner)) if chosen is None else chosen
+        inner, outer = self._lines
+        strip = outer - inner + self.curve.bend * (outer**2 - inner**2) / 2
+        lengths = [closed_curve(one, self.curve.center).length for one in self.edges()]
+        weights = self.curve.length * chosen / (self.curve.length @ chosen)
+        slopes = weights @ self._harmonics
+        sd = self._sd(np.concatenate([-slopes, slopes]))
+        return float(2 * (self.curve.length * strip) @ chosen / (sum(lengths) @ chosen)), sd
 
     def edges(self) -> tuple[np.ndarray, np.ndarray]:
         """Points of the inner and the outer edge, mm."""
         points, normals = self.curve.points, self.curve.normals
-        return points + self.inner[:, None] * normals, points + self.outer[:, None] * normals
+        inner, outer = self._lines
+        return points + inner[:, None] * normals, points + outer[:, None] * normals
 
     def area(self) -> tuple[float, float]:
         """Area between both edges, mm^2, and its SD by the noise."""
         inside, outside = self.edges()
-        phi = np.arange(len(self.inner)) * 2 * np.pi / len(self.inner)
-        basis = harmonics(phi, EDGE_ORDER)
+        basis = self._harmonics
         lengths = [closed_curve(one, self.curve.center).length for one in (inside, outside)]
-        gradient = np.concatenate([-lengths[0] @ basis, lengths[1] @ basis])
-        variance = gradient @ self.covariance[: len(gradient), : len(gradient)] @ gradient
-        return _polygon(outside) - _polygon(inside), float(variance**0.5)
+        sd = self._sd(np.concatenate([-lengths[0] @ basis, lengths[1] @ basis]))
+        return _polygon(outside) - _polygon(inside), sd
+
+    def _sd(self, gradient: np.ndarray) -> float:
+        """Of what follows the edges' parameters by a gradient."""
+        own = self.covariance[: len(gradient), : len(gradient)]
+        return float((gradient @ own @ gradient) ** 0.5)
 
 
 def _polygon(points: np.ndarray) -> float:
@@ -111,75 +128,34 @@ def _polygon(points: np.ndarray) -> float:
 
 def fit_ring(
     images: np.ndarray,
-    spacing_mm: tuple[float, float],
-    curve: Curve,
-    thickness_mm: float,
-    psf_mm: float,
-    sigma: float,
-    share: float = 1.0,
-    coils: int = 1,
-    fat: Sequence[complex] | None = None,
-    reach: float | None = None,
-) -> Ring:
-    """Fit both edges around a curve between them.
-
-    Args:
-        images: shape (images, rows, columns), of one slice.
-        spacing_mm: of rows and columns.
-        curve: near the middle of the cortex.
-        thickness_mm: about; where the fit starts.
-        psf_mm: SD of the Gaussian point-spread function; of voxels that are not square its mean
-            along both axes, being longer where they are.
-        sigma: noise SD.
-        share: of voxels that are independent.
-        coils: how many receivers' squares were summed.
-        fat: complex signal of 1 of fat in each image; in phase with water if not given.
-        reach: blurs beyond an edge up to which voxels count.
-
-    Raises:
-        ValueError: the voxels do not tell the ring.
-    """
-    if reach is None:
-        reach = _REACH_OF_ONE if len(images) == 1 else _REACH
-    reach = thickness_mm / 2 + reach * psf_mm
-    box = box_around(curve, reach, images.shape[1:], spacing_mm)
-    places = np.stack(np.mgrid[box], axis=-1).reshape(-1, 2) * spacing_mm
-
-    def boxed(images: np.ndarray) -> np.ndarray:
-        return images[(slice(None), *box)].reshape(len(images), -1)
-
-    sides = np.asarray(spacing_mm, float)
-    blur = np.diag((psf_mm * sides / sides.mean()) ** 2)
-    return fit_voxels(
-        images, boxed, places, curve, thickness_mm, reach, blur, sigma, share, coils, fat
-    )
-
-
-def reach_mm(thickness_mm: float, psf_mm: float) -> float:
-    """How far from the middle of a cortex voxels of two images tell of its edges."""
-    return thickness_mm / 2 + _REACH * psf_mm
-
-
-def fit_voxels(
-    images: np.ndarray,
-    held_in: Callable[[np.ndarray], np.ndarray],
+    voxels: tuple[np.ndarray, ...],
     places: np.ndarray,
     curve: Curve,
     thickness_mm: float,
-    reach: float,
+    reach_mm: float,
     blur: np.ndarray,
     sigma: float,
     share: float = 1.0,
     coils: int = 1,
     fat: Sequence[complex] | None = None,
 ) -> Ring:
-    """As `fit_ring`, of voxels anywhere in the plane of the ring.
+    """Fit both edges around a curve between them.
 
     Args:
-        images: whatever `held_in` takes the voxels of, shape (images, voxels).
-        places: of the voxels, mm; shape (voxels, 2).
-        reach: from the curve, within which voxels count, mm.
+        images: shape (images, ...).
+        voxels: that lie around the curve, as an index of an image.
+        places: of these in the plane of the ring, mm; shape (voxels, 2).
+        curve: near the middle of the cortex.
+        thickness_mm: about; where the fit starts.
+        reach_mm: from the curve, within which voxels count.
         blur: covariance of the Gaussian point-spread function in the plane, mm^2; shape (2, 2).
+        sigma: noise SD.
+        share: of voxels that are independent.
+        coils: how many receivers' squares were summed.
+        fat: complex signal of 1 of fat in each image; in phase with water if not given.
+
+    Raises:
+        ValueError: the voxels do not tell the ring.
     """
     angle, distance = placed(curve, places)
     core = np.linalg.norm(places - curve.center, axis=1)
@@ -190,11 +166,12 @@ def fit_voxels(
         np.interp(angle, np.arange(len(one)) * 2 * np.pi / len(one), one, period=2 * np.pi)
         for one in (away, curve.bend, across, along)
     )
-    known = np.isfinite(held_in(images)).all(axis=0)
-    kept = (np.abs(distance) < reach) & (core > (1 - _CORE) * radius) & known
+    known = np.isfinite(images[(slice(None), *voxels)]).all(axis=0)
+    kept = (np.abs(distance) < reach_mm) & (core > (1 - _CORE) * radius) & known
+    held = (slice(None), *(one[kept] for one in voxels))
 
     def pick(images: np.ndarray) -> np.ndarray:
-        return held_in(images)[:, kept].astype(float) / sigma
+        return images[held].astype(float) / sigma
 
     fat = np.ones(len(images)) if fat is None else np.asarray(fat)
     place = (one[kept] for one in (angle, distance, bend, across**0.5, along))
@@ -441,12 +418,25 @@ class _RingFit:
         slopes = np.concatenate([-slopes, slopes, [0.0, 0.0]])
         if images == 1:  # levels and edges together: its likelihood is no parabola (by simulation)
             edges = edges * (1 + (slopes @ edges @ slopes) / (_BENT * np.mean(self.psf)) ** 2)
-        tell = partial(self._levels, at, slopes)
+        bias = cache(lambda: self._bias(at) / at.worth)
+        tell = partial(self._levels, at, slopes, bias)
 
         def levels_in(images: np.ndarray, fat: Sequence[complex]) -> ImageLevels:
             return self._levels_in(at.parameters, slopes, pick(images), fat, sigma, share)
 
-        return Ring(curve, inner, outer, blur, fat, levels, edges, tell, levels_in, at.misfit)
+        return Ring(
+            curve,
+            inner,
+            outer,
+            blur,
+            fat,
+            levels,
+            edges,
+            lambda: bias()[: 2 * n],
+            tell,
+            levels_in,
+            at.misfit,
+        )
 
     def _known(self, found: np.ndarray, share: float) -> _Likeliest:
         """What is known around the parameters of highest likelihood.
@@ -508,7 +498,9 @@ class _RingFit:
         """Of each image's mean level of cortex among the parameters."""
         return self._own()[:, self.count + self.firsts[1]]
 
-    def _levels(self, at: _Likeliest, slopes: np.ndarray) -> LevelSignals:
+    def _levels(
+        self, at: _Likeliest, slopes: np.ndarray, bias: Callable[[], np.ndarray]
+    ) -> LevelSignals:
         firsts = self._cortex_places()
         follow = [
             one @ at.covariance[np.ix_(places, firsts)]
@@ -520,7 +512,7 @@ class _RingFit:
             at.parameters[firsts],
             at.covariance[np.ix_(firsts, firsts)],
             np.moveaxis(np.array(follow), -1, 0),
-            self._bias(at)[firsts] / at.worth,
+            bias()[firsts],
             _by_thickness(at, firsts, slopes),
             at.worth,
             self.coils,
