@@ -5,6 +5,10 @@ import inspect
 import os
 from pathlib import Path
 
+# Read when numpy is loaded. Workers have a core each, and where one process runs alone, threads of
+# BLAS spin longer than its products take.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 from PDFFMapperLib.images.volume import Volume
@@ -23,8 +27,6 @@ LONGEST = (
 
 
 def pytest_configure(config):
-    # Workers have a core each: threads of BLAS beside them only wait for each other.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if hasattr(config.option, "loadscopereorder"):  # by how many tests a file has
         config.option.loadscopereorder = False
 
