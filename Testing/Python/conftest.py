@@ -19,6 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LONGEST = (
     "test_readme", "test_panels", "test_find_spine", "test_ute_cortex", "test_spectroscopy",
     "test_placement", "test_paths", "test_water_fat_bipolar", "test_desktop_steps", "test_ute",
+    "test_two_echoes",
     "test_clicks", "test_water_fat_phase_errors", "test_recipes", "test_fracture",
     "test_scene_placement", "test_water_fat", "test_silence", "test_prediction", "test_modules",
     "test_sacrum", "test_dicom_out", "test_placement_cases", "test_sentences", "test_assessment",

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 from PDFFMapperLib.spectroscopy.fit import fit
 from PDFFMapperLib.spectroscopy.j_coupling import j_signals
-from PDFFMapperLib.spectroscopy.model import Choice, Series, SpectrumModel
+from PDFFMapperLib.spectroscopy.model import Choice, SpectrumModel
 from PDFFMapperLib.spectroscopy.rows import NONE, PRESS
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
+from PDFFMapperLib.spectroscopy.spectrum import Series
 
 KINDS = ("no fault", "asymmetric", "baseline", "narrow baseline", "J modulated")
 

@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 from PDFFMapperLib.diffusion.stations import Joined
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.spectroscopy.model import Series
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
+from PDFFMapperLib.spectroscopy.spectrum import Series
 from PDFFMapperLib.spectroscopy.triglyceride import unsaturation_index
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
 

@@ -19,7 +19,7 @@ from PDFFMapperLib.spectroscopy.fit import (
     fit,
     interval,
 )
-from PDFFMapperLib.spectroscopy.model import Choice, Quantity, Series, SpectrumModel
+from PDFFMapperLib.spectroscopy.model import Choice, Quantity, SpectrumModel
 from PDFFMapperLib.spectroscopy.poor_shim import (
     COUPLINGS_SD,
     Averaged,
@@ -43,7 +43,7 @@ from PDFFMapperLib.spectroscopy.quality import (
 )
 from PDFFMapperLib.spectroscopy.recipe import HAMILTON
 from PDFFMapperLib.spectroscopy.rows import NONE, NOT_FOR_T1, PRESS, ROWS, STEAM
-from PDFFMapperLib.spectroscopy.spectrum import Spectrum
+from PDFFMapperLib.spectroscopy.spectrum import Series, Spectrum
 from PDFFMapperLib.spectroscopy.triglyceride import (
     METHYL,
     METHYLENE,

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from PDFFMapperLib.spectroscopy.model import Choice, Quantity, Series, SpectrumModel
-from PDFFMapperLib.spectroscopy.spectrum import noise_alone
+from PDFFMapperLib.spectroscopy.model import Choice, Quantity, SpectrumModel
+from PDFFMapperLib.spectroscopy.spectrum import Series, noise_alone
 from PDFFMapperLib.spectroscopy.triglyceride import (
     CHAIN_LENGTH,
     CHAIN_LENGTH_SD,

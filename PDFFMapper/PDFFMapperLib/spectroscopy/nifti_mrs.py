@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.spectroscopy.model import Series
-from PDFFMapperLib.spectroscopy.spectrum import Spectrum, with_facts
+from PDFFMapperLib.spectroscopy.spectrum import Series, Spectrum, with_facts
 
 EXTENSION = 44
 _AVERAGED = ("DIM_DYN", "DIM_MEAS", "DIM_PHASE_CYCLE")

@@ -13,9 +13,8 @@ from PDFFMapperLib.spectroscopy.axis import find_axis
 from PDFFMapperLib.spectroscopy.combine import combined
 from PDFFMapperLib.spectroscopy.eddy import eddy_phase
 from PDFFMapperLib.spectroscopy.j_coupling import j_factors
-from PDFFMapperLib.spectroscopy.model import Series
 from PDFFMapperLib.spectroscopy.rows import NONE, PRESS, STEAM
-from PDFFMapperLib.spectroscopy.spectrum import PROTON, Spectrum
+from PDFFMapperLib.spectroscopy.spectrum import PROTON, Series, Spectrum
 
 SHORTEST_TE_MS, LONGEST_TE_MS = 5.0, 300.0
 TIMES_MS = {  # shortest and longest of what may be unknown

@@ -8,7 +8,7 @@ import numpy as np
 
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.spectroscopy.fit import Fitted
-from PDFFMapperLib.spectroscopy.model import Series
+from PDFFMapperLib.spectroscopy.spectrum import Series
 from PDFFMapperLib.spectroscopy.triglyceride import (
     FREE_GROUPS,
     METHYLENE,

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from PDFFMapperLib.spectroscopy.model import Choice, Series, SpectrumModel
+from PDFFMapperLib.spectroscopy.model import Choice, SpectrumModel
 from PDFFMapperLib.spectroscopy.rows import PRESS
+from PDFFMapperLib.spectroscopy.spectrum import Series
 from PDFFMapperLib.spectroscopy.triglyceride import WATER_PPM
 
 

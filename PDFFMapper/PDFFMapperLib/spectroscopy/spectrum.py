@@ -1,4 +1,4 @@
-"""One acquisition of single-voxel proton spectroscopy, as a file holds it."""
+"""One acquisition of single-voxel proton spectroscopy, as a file holds it and ready to fit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+
+from PDFFMapperLib.spectroscopy.rows import NONE
 
 PROTON = "1H"
 
@@ -45,6 +47,61 @@ class Spectrum:
     voxel_ras: np.ndarray | None = None
     te1_ms: float | None = None
     notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Series:
+    """Free induction decays of one voxel, ready to fit.
+
+    Attributes:
+        fids: complex, shape (spectra, points); peaks of higher ppm turn faster.
+        dwell_s: seconds between points.
+        frequency_mhz: of the transmitter.
+        center_ppm: what turns with frequency 0.
+        te_ms, tr_ms, ti_ms: of each spectrum; TR and TI are NaN where unknown or without one.
+        sequence: PRESS, STEAM or none, for J modulation.
+        tm_ms: mixing time of each spectrum; NaN where unknown or without one, None for all of them.
+        te1_ms: the first echo time of PRESS, likewise.
+    """
+
+    fids: np.ndarray
+    dwell_s: float
+    frequency_mhz: float
+    center_ppm: float
+    te_ms: np.ndarray
+    tr_ms: np.ndarray
+    ti_ms: np.ndarray
+    sequence: str = NONE
+    tm_ms: np.ndarray | None = None
+    te1_ms: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        self.fids = np.asarray(self.fids, complex)  # some files hold single precision
+        if self.tm_ms is None:
+            self.tm_ms = np.full(len(self.te_ms), np.nan)
+        if self.te1_ms is None:
+            self.te1_ms = np.full(len(self.te_ms), np.nan)
+
+    def one(self, n: int) -> Series:
+        """One of its spectra alone."""
+        return Series(
+            self.fids[n : n + 1],
+            self.dwell_s,
+            self.frequency_mhz,
+            self.center_ppm,
+            self.te_ms[n : n + 1],
+            self.tr_ms[n : n + 1],
+            self.ti_ms[n : n + 1],
+            self.sequence,
+            self.tm_ms[n : n + 1],
+            self.te1_ms[n : n + 1],
+        )
+
+    @property
+    def ppm(self) -> np.ndarray:
+        """Of each point of the unshifted discrete Fourier transform."""
+        hz = np.fft.fftfreq(self.fids.shape[1], self.dwell_s)
+        return self.center_ppm + hz / self.frequency_mhz
 
 
 def noise_alone(points: int) -> slice:
