@@ -1038,6 +1038,18 @@ def test_a_center_that_mirrors_fat_and_water_is_refused():
     assert found.get("signal_fat_fraction").value == pytest.approx(64.4, abs=1.5)
 
 
+def test_a_center_on_which_fat_and_water_fit_worse_is_refused():
+    """Much fat's methylene as water, and water as methylene in a file that tells no sense."""
+    wide = Truth(pdff_percent=40.0, fwhm_water_hz=50.0, fwhm_fat_hz=45.0)
+    for truth, sense, center in ((Truth(pdff_percent=80.0), 1, 7.0), (wide, None, 1.3)):
+        series = made(truth, snr=400.0, points=512)
+        (one,) = spectra_of(series, sense=sense)
+        sentence = rf"fit worse if the transmitter stands on {center}0 ppm than on 4.6\d ppm; check"
+        with pytest.raises(ValueError, match=sentence):
+            MRS.measure([one], center_ppm=center)
+        assert MRS.measure([one], center_ppm=4.3).get("signal_fat_fraction")
+
+
 @pytest.mark.parametrize("time", ["t2", "t1"])
 def test_a_time_of_one_tissue_alone_is_refused(time):
     (one,) = spectra_of(made(points=512))

@@ -54,14 +54,20 @@ def find_axis(
     tail = first[noise_alone(len(first))]
     noise = float(np.mean(np.abs(tail) ** 2)) * len(first)
     shares = protons(2.9, 0.75) * (1.0 if left_by_j is None else left_by_j)
-    misfits = {}
-    for one in (1, -1):
-        fid = first if one > 0 else first.conj()
-        left = _misfits(fid, dwell_s, frequency_mhz, expected, shares)
-        for far in (False, True):
-            allowed = np.abs(left[0]) <= (_SEARCHED_PPM if far else FARTHEST_PPM)
-            n = int(np.argmin(np.where(allowed, left[1], np.inf)))
-            misfits[one, far] = (max(left[1][n] - noise, noise / 20), float(left[0][n]))
+
+    def tried(center: float) -> dict[tuple[int, bool], tuple[float, float]]:
+        """Misfit and shift of each sense, near this center and far from it."""
+        best = {}
+        for one in (1, -1):
+            fid = first if one > 0 else first.conj()
+            shifts, left = _misfits(fid, dwell_s, frequency_mhz, center, shares)
+            for far in (False, True):
+                allowed = np.abs(shifts) <= (_SEARCHED_PPM if far else FARTHEST_PPM)
+                n = int(np.argmin(np.where(allowed, left, np.inf)))
+                best[one, far] = (max(left[n] - noise, noise / 20), float(shifts[n]))
+        return best
+
+    misfits = tried(expected)
     found = min((1, -1), key=lambda one: misfits[one, False][0])
     far = min((1, -1), key=lambda one: misfits[one, True][0])
     if misfits[far, True][0] * MUCH_BETTER < misfits[found, False][0]:
@@ -86,6 +92,15 @@ def find_axis(
     if sure and sense is not None and found != sense:
         notes.append("Fat lies on the other side of water than this format has it; it was turned.")
     chosen = found if sure else sense
+    if center_ppm is not None:
+        usual = tried(ASSUMED_CENTER_PPM)
+        one = min((1, -1) if sense is None else (chosen,), key=lambda one: usual[one, False][0])
+        if usual[one, False][0] * SURE < misfits[chosen, False][0]:
+            raise ValueError(
+                f"{name}: fat and water fit worse if the transmitter stands on {expected:.2f} ppm "
+                f"than on {ASSUMED_CENTER_PPM - usual[one, False][1]:.2f} ppm; check --center, or "
+                "leave it out."
+            )
     center = expected - misfits[chosen, False][1]
     side = "slower" if chosen < 0 else "faster"
     notes.append(
