@@ -37,8 +37,9 @@ def project(signals, fits, patterns, fat, times_s, common_phase, fit_decay):
     (voxels, echoes), given = signals.shape, len(patterns)
     effects, unknowns = 2 * given + 1, (4 if common_phase else 5) + fit_decay
     products, along = np.zeros((voxels, effects, effects)), np.zeros((voxels, effects))
-    squares, by = np.zeros(voxels), np.full((voxels, effects), np.nan)
-    water, fatty, model = np.empty((3, echoes), np.complex128)
+    squares, by = np.zeros(voxels), np.empty((voxels, effects))
+    water = np.empty(echoes, np.complex128)
+    fatty, model = np.empty_like(water), np.empty_like(water)
     # Real and imaginary parts: by the unknowns, by the effects, and of the residual.
     rows, left = np.empty((unknowns + effects + 1, 2, echoes)), unknowns + effects
     taken = np.zeros((unknowns, len(rows)))
@@ -74,6 +75,8 @@ def project(signals, fits, patterns, fat, times_s, common_phase, fit_decay):
                 _put(rows, unknowns + p, n, 1j * patterns[p, n] * model[n])
                 _put(rows, unknowns + given + p, n, patterns[p, n] * model[n])
             _put(rows, left - 1, n, 1j * b * fatty[n])
+        for e in range(effects):
+            by[v, e] = np.nan
         square = _product(rows, left, left)
         if not _orthogonalize(rows, unknowns, taken):
             continue

@@ -12,6 +12,8 @@ As in `voxel_fit` every number is a row of LANES voxels, which the compiler turn
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -53,16 +55,27 @@ def search_tables(model, frequencies_hz: np.ndarray) -> Tables:
     return waves, np.stack([first, second, difference], 1), forms
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _forms(times, fat, common_phase, tried, first, second):
     """What the product of the signals of pairs of echoes counts, as `search_tables` has it."""
     forms = np.empty((len(tried), len(first), 4), np.float32)
+    water, fatty = np.empty(len(times)), np.empty(len(times), np.complex128)
     for r in range(len(tried)):
-        decay = np.exp(-tried[r] * (times - times[0]))
-        water, fatty = decay / np.sqrt((decay**2).sum()), decay * fat
-        shared = (water * fatty).sum()
-        fatty -= (complex(shared.real) if common_phase else shared) * water
-        fatty /= np.sqrt((fatty.real**2 + fatty.imag**2).sum())
+        energy, shared = 0.0, 0j
+        for n in range(len(times)):
+            water[n] = math.exp(-tried[r] * (times[n] - times[0]))
+            fatty[n] = water[n] * fat[n]
+            energy += water[n] ** 2
+            shared += water[n] * fatty[n]
+        if common_phase:
+            shared = complex(shared.real, 0.0)
+        of_fat = 0.0
+        for n in range(len(times)):
+            fatty[n] -= shared / energy * water[n]
+            of_fat += fatty[n].real ** 2 + fatty[n].imag ** 2
+        for n in range(len(times)):
+            water[n] /= math.sqrt(energy)
+            fatty[n] /= math.sqrt(of_fat)
         for pair in range(len(first)):
             a, b = first[pair], second[pair]
             both = 1 if a == b else 2  # the pair the other way round adds its conjugate
