@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PDFFMapperLib.water_fat.error_kernel import project
 from PDFFMapperLib.water_fat.magnitude import magnitude_water_fat
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
 from PDFFMapperLib.water_fat.separation import Doubt, separate_water_fat
 from PDFFMapperLib.water_fat.signal_model import _relative
-from PDFFMapperLib.water_fat.voxel_fit import COLUMNS, RESIDUAL
+from PDFFMapperLib.water_fat.voxel_fit import COLUMNS, FAT, OFFSET, R2STAR, RESIDUAL, WATER
 from phantoms.water_fat import (
     PHASE_ERRORS,
     SIX_ECHOES_S,
@@ -82,6 +83,20 @@ def test_explanations_are_compared_by_the_likelihood_ratio_of_each_voxel():
     assert error == pytest.approx(np.tanh(ratio / 2).std() / np.sqrt(500), rel=1e-3)
     first[0, RESIDUAL] = 1e9  # a wild one counts no more than twice the others
     assert _relative(first, second, np.full(500, 1e3))[0] - mean < 2 / 500
+
+
+def test_voxels_without_a_fit_tell_nothing_of_an_error():
+    times, fits = 1e-3 * np.arange(1, 7), np.zeros((3, COLUMNS), np.float32)
+    fits[0, [WATER, FAT, OFFSET, R2STAR]] = 0.6, 0.4, 30, 40
+    fits[2] = np.nan  # the second holds neither water nor fat
+    fat = np.exp(-2j * np.pi * 434 * times)
+    wave = np.exp((2j * np.pi * 30 - 40) * times + 0.1j * (-1) ** np.arange(6))
+    signals = np.stack([(0.6 + 0.4 * fat) * wave, 0 * wave, wave]).astype(np.complex64)
+    sign = (-1.0) ** np.arange(6)[None]
+    products, along, squares, by = project(signals, fits, sign, fat, times, True, True)
+    assert along[0, 0] / products[0, 0, 0] == pytest.approx(0.1, rel=0.1) and squares[0] > 0
+    assert not any(each[1:].any() for each in (products, along, squares))
+    assert np.isfinite(by[0]).all() and np.isnan(by[1:]).all()
 
 
 def test_a_small_error_of_the_first_echo_is_not_taken_for_a_bipolar_readout(sound):

@@ -59,7 +59,7 @@ def project(signals, fits, patterns, fat, times_s, common_phase, fit_decay):
             _put(rows, left, n, signals[v, n] - model[n])
             since = times_s[n] - times_s[0]
             if common_phase:
-                unit = a / own if own != 0 else b / its
+                unit = a * (1 / own) if own != 0 else b * (1 / its)  # of floats NaN, not an error
                 _put(rows, 0, n, unit * water[n])
                 _put(rows, 1, n, unit * fatty[n])
                 _put(rows, 2, n, 1j * model[n])
@@ -117,7 +117,7 @@ def _amplitudes(water, fatty, signals, own, its, common_phase):
         seen = 0j
         for n in range(len(signals)):
             seen += np.conj(own * water[n] + its * fatty[n]) * signals[n]
-        phase = seen / abs(seen) if abs(seen) > 0 else 1 + 0j
+        phase = seen * (1 / abs(seen)) if abs(seen) > 0 else 1 + 0j
         return own * phase, its * phase
     of_water = of_fat = 0.0
     both = first = second = 0j
@@ -127,10 +127,10 @@ def _amplitudes(water, fatty, signals, own, its, common_phase):
         both += np.conj(water[n]) * fatty[n]
         first += np.conj(water[n]) * signals[n]
         second += np.conj(fatty[n]) * signals[n]
-    apart = of_water * of_fat - abs(both) ** 2
+    over = 1 / (of_water * of_fat - abs(both) ** 2)
     return (
-        (of_fat * first - both * second) / apart,
-        (of_water * second - np.conj(both) * first) / apart,
+        (of_fat * first - both * second) * over,
+        (of_water * second - np.conj(both) * first) * over,
     )
 
 

@@ -71,16 +71,16 @@ def _forms(times, fat, common_phase, tried, first, second):
             shared = complex(shared.real, 0.0)
         of_fat = 0.0
         for n in range(len(times)):
-            fatty[n] -= shared / energy * water[n]
+            fatty[n] -= shared * (water[n] / energy)
             of_fat += fatty[n].real ** 2 + fatty[n].imag ** 2
         for n in range(len(times)):
             water[n] /= math.sqrt(energy)
-            fatty[n] /= math.sqrt(of_fat)
+            fatty[n] *= 1 / math.sqrt(of_fat)
         for pair in range(len(first)):
             a, b = first[pair], second[pair]
             both = 1 if a == b else 2  # the pair the other way round adds its conjugate
             sums = both * (water[a] * water[b] + fatty[a] * np.conj(fatty[b]))
-            mixed = both * (water[a] * np.conj(fatty[b]) - fatty[a] * water[b]) / 1j
+            mixed = -1j * both * (water[a] * np.conj(fatty[b]) - fatty[a] * water[b])
             forms[r, pair, 0], forms[r, pair, 1] = sums.real, sums.imag
             forms[r, pair, 2] = mixed.real if common_phase else 0
             forms[r, pair, 3] = mixed.imag if common_phase else 0
