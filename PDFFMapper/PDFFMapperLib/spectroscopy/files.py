@@ -83,9 +83,9 @@ def _read(path: Path, progress: Progress | None) -> list[Spectrum]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return read_raw(path, progress)
+        return read_raw(path, read_nifti_mrs, progress)
     if path.suffix.lower() == ".list":  # the text that belongs to raw data
-        return read_raw(path, progress)
+        return read_raw(path, read_nifti_mrs, progress)
     if is_jmrui(text):
         return [read_jmrui(text, path.name)]
     if is_lcmodel(text):

@@ -5,13 +5,13 @@ https://github.com/wtclarke/spec2nii; read and run in version 0.8.15. It is no d
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from PDFFMapperLib.install.programs import find_program, last_lines, launched, run_program
 from PDFFMapperLib.maps.progress import Progress
-from PDFFMapperLib.spectroscopy.nifti_mrs import read_nifti_mrs
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum
 
 DATA, LIST, SPAR = ".data", ".list", ".spar"
@@ -28,7 +28,9 @@ _NO_SIGNAL = "_NOI", "_PHC", "_FRC", "_REJ", "_NAV"  # of Philips: noise, correc
 _converted: dict[tuple[tuple[str, int, int], ...], list[Spectrum]] = {}
 
 
-def read_raw(path: Path, progress: Progress | None = None) -> list[Spectrum]:
+def read_raw(
+    path: Path, read: Callable[[Path], list[Spectrum]], progress: Progress | None = None
+) -> list[Spectrum]:
     """The spectra that spec2nii makes of a raw file.
 
     Of several with the same place, as GE's files hold them, the one that was acquired without
@@ -36,6 +38,7 @@ def read_raw(path: Path, progress: Progress | None = None) -> list[Spectrum]:
 
     Args:
         path: the file; of Philips' pair either, beside which the other and the .SPAR lie.
+        read: of what spec2nii makes, NIfTI-MRS.
         progress: asked now and then, always with 0; returning False cancels.
 
     Raises:
@@ -57,7 +60,7 @@ def read_raw(path: Path, progress: Progress | None = None) -> list[Spectrum]:
     if key not in _converted:
         while len(_converted) >= MOST_KEPT:
             del _converted[next(iter(_converted))]
-        _converted[key] = _convert(path, parts, progress)
+        _converted[key] = _convert(path, parts, read, progress)
     return list(_converted[key])
 
 
@@ -79,7 +82,12 @@ def _parts(path: Path) -> list[Path]:
     return [beside[ending] for ending in (DATA, LIST, SPAR)]
 
 
-def _convert(path: Path, parts: list[Path], progress: Progress | None) -> list[Spectrum]:
+def _convert(
+    path: Path,
+    parts: list[Path],
+    read: Callable[[Path], list[Spectrum]],
+    progress: Progress | None,
+) -> list[Spectrum]:
     kind, words = FORMATS[path.suffix.lower()]
     program = find_program(PROGRAM)
     if program is None:
@@ -107,7 +115,7 @@ def _convert(path: Path, parts: list[Path], progress: Progress | None) -> list[S
         made, unread = {}, ""
         for one in files:
             try:
-                made[one.name.removesuffix(".nii.gz")] = read_nifti_mrs(one)
+                made[one.name.removesuffix(".nii.gz")] = read(one)
             except ValueError as error:  # a grid, a reference of no averages
                 unread = f"{path.name}: spec2nii made of it what cannot be read. {error}"
         if not made:
