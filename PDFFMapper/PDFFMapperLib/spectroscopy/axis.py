@@ -51,21 +51,10 @@ def find_axis(
     """
     expected = ASSUMED_CENTER_PPM if center_ppm is None else center_ppm
     first = fids[np.argmax(np.sum(np.abs(fids) ** 2, axis=1))]
-    tail = first[noise_alone(len(first))]
-    noise = float(np.mean(np.abs(tail) ** 2)) * len(first)
     shares = protons(2.9, 0.75) * (1.0 if left_by_j is None else left_by_j)
 
     def tried(center: float) -> dict[tuple[int, bool], tuple[float, float]]:
-        """Misfit and shift of each sense, near this center and far from it."""
-        best = {}
-        for one in (1, -1):
-            fid = first if one > 0 else first.conj()
-            shifts, left = _misfits(fid, dwell_s, frequency_mhz, center, shares)
-            for far in (False, True):
-                allowed = np.abs(shifts) <= (_SEARCHED_PPM if far else FARTHEST_PPM)
-                n = int(np.argmin(np.where(allowed, left, np.inf)))
-                best[one, far] = (max(left[n] - noise, noise / 20), float(shifts[n]))
-        return best
+        return _best_misfits(first, dwell_s, frequency_mhz, center, shares)
 
     misfits = tried(expected)
     found = min((1, -1), key=lambda one: misfits[one, False][0])
@@ -108,6 +97,22 @@ def find_axis(
         f"the transmitter stands on {center:.2f} ppm."
     )
     return Axis(chosen, center, tuple(notes))
+
+
+def _best_misfits(
+    signal: np.ndarray, dwell_s: float, frequency_mhz: float, center_ppm: float, shares: np.ndarray
+) -> dict[tuple[int, bool], tuple[float, float]]:
+    """Misfit and shift in ppm of each sense, not far from the center and also far from it."""
+    noise = float(np.mean(np.abs(signal[noise_alone(len(signal))]) ** 2)) * len(signal)
+    best = {}
+    for one in (1, -1):
+        fid = signal if one > 0 else signal.conj()
+        shifts, left = _misfits(fid, dwell_s, frequency_mhz, center_ppm, shares)
+        for far in (False, True):
+            allowed = np.abs(shifts) <= (_SEARCHED_PPM if far else FARTHEST_PPM)
+            n = int(np.argmin(np.where(allowed, left, np.inf)))
+            best[one, far] = (max(left[n] - noise, noise / 20), float(shifts[n]))
+    return best
 
 
 def _misfits(
