@@ -702,15 +702,22 @@ def test_stacks_that_cannot_show_a_spine_are_refused_with_the_reason():
 
 
 def test_levels_are_doubted_where_voxels_are_coarse_in_the_sagittal_plane(plain):
-    """As in a coronal stack: L5 and S1 are not told apart for certain."""
+    """As in a coronal stack: L5 and S1 are not told apart for certain.
+
+    One of 3 mm is none, which many a header's numbers make 3.0000001.
+    """
     volume = plain[0].volume
-    grid = volume.ijk_to_ras.copy()
-    grid[:3, 0] *= 3.3 / volume.spacing[0]
-    array = ndimage.zoom(volume.array, (1, 1, volume.spacing[0] / 3.3), order=1)
-    coarse = Volume(array, grid, "coronal")
+
+    def coronal(step_mm: float) -> Volume:
+        grid, times = volume.ijk_to_ras.copy(), step_mm / volume.spacing[0]
+        grid[:3, 0] *= times
+        array = ndimage.zoom(volume.array, (1, 1, 1 / times), order=1)
+        return Volume(array, grid, "coronal")
+
     said = "the image's voxels measure 3.3 mm from front to back or from head to foot"
-    assert find_spine([coarse]).unsure_lowest == said
-    assert find_spine([coarse, volume]).unsure_lowest != said
+    assert find_spine([coronal(3.3)]).unsure_lowest == said
+    assert find_spine([coronal(3.3), volume]).unsure_lowest != said
+    assert not find_spine([coronal(3.0000002)]).unsure_lowest
 
 
 def test_cancel():
