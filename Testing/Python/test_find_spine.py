@@ -718,6 +718,11 @@ def test_levels_are_doubted_where_voxels_are_coarse_in_the_sagittal_plane(plain)
     assert find_spine([coronal(3.3)]).unsure_lowest == said
     assert find_spine([coronal(3.3), volume]).unsure_lowest != said
     assert not find_spine([coronal(3.0000002)]).unsure_lowest
+    # By more than one: S3 is taken for S1 in some, whatever else is doubtful there.
+    short = coronal(3.3)
+    spine = find_spine([short.with_array(short.array[:, :-30])])
+    assert spine.unsure_lowest.startswith("the image ends below the lowest body")
+    assert spine.lowest_off == "one or more"
 
 
 def test_cancel():
