@@ -212,6 +212,30 @@ def test_dark_tissue_all_around_is_not_the_level_of_air(decays):
     assert signal_mask(images.astype(np.float32)).all()
 
 
+@pytest.mark.parametrize("smooth", [0, 0.7])
+@pytest.mark.parametrize("images", ["water", "complex", "diffusion", "two b-values", "air of 0"])
+def test_dark_tissue_that_does_not_decay_is_not_the_level_of_air(images, smooth):
+    """Water that fills the image, darker away from the coil; fat, dark beside muscle, in diffusion.
+
+    Without air, or with air of 0, what is darkest is as bright in every image, and scatters by
+    itself, as air of several coils does; but it has the noise of all that has signal.
+    """
+    column = np.arange(96)
+    clean = np.broadcast_to(1 / (1 + column / 40), (5, 4, 96, 96)).copy()
+    if images not in ("water", "complex"):
+        clean[:] = np.exp(-1.5e-3 * np.array([0, 50, 200, 400, 800]))[:, None, None, None]
+        clean[..., :30] = 0.25
+    noise = np.random.default_rng(3).normal(0, 0.03, (2, *clean.shape))
+    echoes = clean + noise[0] + 1j * noise[1]
+    echoes = echoes if images == "complex" else np.abs(echoes)
+    echoes = ndimage.gaussian_filter(echoes, (0, 0, smooth, smooth)) if smooth else echoes
+    if images == "air of 0":
+        echoes[:, :, :16] = 0
+    echoes = echoes[[0, -1]] if images == "two b-values" else echoes
+    mask = signal_mask(echoes, decays=images not in ("water", "complex"))
+    assert mask[:, 16:].mean() > 0.99
+
+
 @pytest.mark.parametrize("images", ["echoes", "water and fat"])
 def test_air_whose_noise_is_uneven_is_no_tissue(images):
     """Noise four times as high on one side as on the other, as evened receivers leave it."""

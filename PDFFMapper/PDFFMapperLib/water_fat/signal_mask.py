@@ -26,7 +26,9 @@ _MANY_DARK = 0.05  # share of the blocks that air has where there is some
 _ECHOES_OF_AIR = 6  # that tell its level
 _AS_BRIGHT = 0.07  # of the level of air, by which that of echoes differs at most
 _RELATED = 0.3  # most correlation of air from echo to echo; tissue of cases has 0.4 to 0.9
-_STEADY = 0.03  # of its level, by which air scatters at least
+_STEADY = 0.05  # of its level, by which air scatters at least
+_CALM = 10  # percent of the blocks that are not dark, whose scatter is that of noise alone
+_CALMER = 0.95  # of that: air scatters by less; its magnitudes have 0.66 to 0.71 of signal's noise
 _QUIETER = 0.75  # of the noise, under which no block falls
 _MOST_QUIETER = 0.25  # share of the blocks that do so all the same, and are not of quieter air
 _MANY = 50_000  # voxels that tell what is bright
@@ -85,10 +87,12 @@ def _level_of_air(echoes: np.ndarray, decays: bool) -> tuple[float, float] | Non
     """Mean and SD of air whose magnitudes were smoothed, or combined from several coils.
 
     They scatter less than noise does, over a level that no differences tell. It is that of the
-    darkest blocks, if these are many, as bright in every echo, as no tissue is that decays, and
-    scatter in each by themselves.
+    darkest blocks, if these are many, as bright in every echo, as no tissue is that decays, scatter
+    in each by themselves, and by less than the calmest of the others: what does not decay (water
+    that fills the image, fat in diffusion) has the noise of all that has signal. Complex values are
+    left alone: their air is 0 on average however it was smoothed.
     """
-    if len(echoes) < (2 if decays else 3):
+    if np.iscomplexobj(echoes) or len(echoes) < (2 if decays else 3) or min(echoes.shape[2:]) < 2:
         return None
     skipped = len(echoes) > 3  # of diffusion b = 0 may be averaged otherwise
     count = min(len(echoes) - skipped, _ECHOES_OF_AIR)
@@ -97,10 +101,17 @@ def _level_of_air(echoes: np.ndarray, decays: bool) -> tuple[float, float] | Non
     blocks = blocks[:, (blocks > 0).mean(-1).min(0) > 0.9]
     largest = blocks.mean(-1).max(0)
     dark = largest < 1.4 * np.quantile(largest, _DARK) if largest.size else np.zeros(0, bool)
-    if dark.sum() < max(3, _MANY_DARK * dark.size):
+    if dark.sum() < max(3, _MANY_DARK * dark.size) or (~dark).sum() < 3:
         return None
-    blocks = blocks[:, dark]
     means = blocks.mean(-1)
+    shares = blocks / means[..., None]  # the texture of a block is the same in each
+    shares = shares.reshape(*means.shape, min(_BLOCK, echoes.shape[2]), -1)
+    finest = np.diff(np.diff(np.diff(shares, axis=0), axis=2), axis=3) ** 2
+    parts = means[1:] ** -2 + means[:-1] ** -2
+    scatter = np.sqrt((np.median(finest, (2, 3)) / parts).mean(0))
+    if not np.median(scatter[dark]) < _CALMER * np.percentile(scatter[~dark], _CALM):
+        return None
+    blocks, means = blocks[:, dark], means[:, dark]
     levels, level = np.median(means, axis=1), float(means.mean())
     within = np.median(blocks.var(-1), axis=1)
     first, last = (blocks - means[..., None])[[0, -1]]
