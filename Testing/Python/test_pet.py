@@ -231,10 +231,14 @@ def test_a_pet_without_the_scale_of_its_values_is_refused(tmp_path):
     assert read_source(tmp_path).array.shape[0] == 3
     path = sorted(tmp_path.iterdir())[1]
     data = dcmread(path)
+    mapping = Dataset()  # is heard of parametric maps alone
+    mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = float(data.RescaleSlope), 0.0
     del data.RescaleSlope
-    data.save_as(path)
-    with pytest.raises(ValueError, match="PET: a slice has no rescale slope"):
-        read_source(tmp_path)
+    for mappings in ([], [mapping]):
+        data.RealWorldValueMappingSequence = Sequence(mappings)
+        data.save_as(path)
+        with pytest.raises(ValueError, match="PET: a slice has no rescale slope"):
+            read_source(tmp_path)
 
 
 def test_a_bed_join_that_is_a_little_off_is_interpolated_and_said(tmp_path):

@@ -72,7 +72,7 @@ def suv_of_files(files: Sequence[Path]) -> Suv:
             warnings.simplefilter("ignore")
             with mapped(file) as view:
                 headers.append(dcmread(view, stop_before_pixels=True, force=True))
-    if not all("RescaleSlope" in one or "RealWorldValueMappingSequence" in one for one in headers):
+    if not all("RescaleSlope" in one for one in headers):
         raise ValueError(
             "PET: a slice has no rescale slope, so its values are no activity; export it again."
         )
