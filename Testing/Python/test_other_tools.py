@@ -209,12 +209,32 @@ def test_a_tool_that_hangs_is_ended_with_what_it_started(install, image, tmp_pat
         segment_with(SPINESEG, image, Contrast.T1, progress=stop_at_once)
     assert said[-1] == "at work"
     assert time.monotonic() - start < 30  # it would have slept a minute
-    child = int((tmp_path / "child").read_text())
-    for _ in range(100):  # it has been told; a busy machine lets it go a little later
-        if is_gone(child):
+    assert goes(int((tmp_path / "child").read_text()))
+
+
+def goes(process: int) -> bool:
+    """Whether a process that was told ends; a busy machine lets it go a little later."""
+    for _ in range(100):
+        if is_gone(process):
             break
         time.sleep(0.1)
-    assert is_gone(child)
+    return is_gone(process)
+
+
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        ("wait", "took longer than 0.5 s and was ended"),
+        ("exit 3", "failed with code 3"),
+    ],
+)
+def test_what_a_tool_has_started_is_ended_behind_it(install, image, tmp_path, script, sentence):
+    """Also what is deaf to being asked, which its starter is not."""
+    child = f"sh -c 'trap \"\" TERM; echo deaf; sleep 60' & echo $! > {tmp_path}/child"
+    install(SPINESEG, f"{child}; sleep 0.2; {script}")
+    with pytest.raises(ValueError, match=sentence):
+        segment_with(SPINESEG, image, Contrast.T1, time_limit_s=0.5 if script == "wait" else 50)
+    assert goes(int((tmp_path / "child").read_text()))
 
 
 def test_another_grid_is_resampled_and_said(install, image):

@@ -11,6 +11,7 @@ import sysconfig
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 POLL_S = 0.2
@@ -88,15 +89,17 @@ def last_lines(log: Path, count: int) -> str:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """End a process and what it has started."""
-    if process.poll() is not None:
-        return
+    """End a process and what it has started, also where that goes on behind it."""
     if sys.platform == "win32":
-        process.kill()
+        if process.poll() is None:
+            tree = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
+            subprocess.run(tree, capture_output=True, check=False)
+            process.kill()
     else:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(END_S)
-        except subprocess.TimeoutExpired:
+        with suppress(subprocess.TimeoutExpired):
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait(END_S)
+        with suppress(ProcessLookupError, PermissionError):  # none is left; macOS says the latter
             os.killpg(process.pid, signal.SIGKILL)
     process.wait()
