@@ -645,6 +645,12 @@ def test_own_cohort_comes_first_and_is_named(tmp_path):
         path = tmp_path / "our 3T.csv"
         path.write_text(path.read_text().replace(",", mark))
         assert read_control_cohort(path) == cohort
+        path.write_text(path.read_text().replace(".", ","))
+        if mark == ";":  # there a comma is the decimal
+            assert read_control_cohort(path) == cohort
+        else:  # where it may part thousands
+            with pytest.raises(ValueError, match=r"line 2: age_years '\d+,\d+' is not a number"):
+                read_control_cohort(path)
         write_csv(path, cohort_rows())
     save_control_cohort(cohort)
     assert stored_cohorts() == (cohort,)

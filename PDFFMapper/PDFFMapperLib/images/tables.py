@@ -20,6 +20,8 @@ def parting(header: str) -> str:
 def read_csv(path: str | Path, what: str, columns: tuple[str, ...]) -> list[tuple[int, dict]]:
     """The rows of a CSV file with a header line, each with the number of its line.
 
+    Numbers with a decimal comma, of tables parted by semicolons, are returned with a point.
+
     Args:
         path: of the file.
         what: what it should be, for the sentences ("a table of true values").
@@ -36,11 +38,11 @@ def read_csv(path: str | Path, what: str, columns: tuple[str, ...]) -> list[tupl
         raise ValueError(f"{path.name}: {what} is expected; this file is too large for one.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            header = stream.readline()
+            mark = parting(stream.readline())
             stream.seek(0)
-            rows = csv.DictReader(stream, delimiter=parting(header))
+            rows = csv.DictReader(stream, delimiter=mark)
             names = rows.fieldnames or []
-            found = [(rows.line_num, row) for row in rows]
+            found = [(rows.line_num, _with_points(row) if mark == ";" else row) for row in rows]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path.name}: this is not a CSV text file in UTF-8 ({error}).") from error
     if missing := [name for name in columns if name not in names]:
@@ -49,6 +51,16 @@ def read_csv(path: str | Path, what: str, columns: tuple[str, ...]) -> list[tupl
             f"{', '.join(columns)}."
         )
     return found
+
+
+def _with_points(row: dict) -> dict:
+    """A row with decimal points in place of commas in its numbers."""
+    return {
+        name: cell.replace(",", ".")
+        if isinstance(cell, str) and re.fullmatch(r"\s*[-+]?\d*,\d+\s*", cell)
+        else cell
+        for name, cell in row.items()
+    }
 
 
 def write_rows(
