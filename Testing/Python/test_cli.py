@@ -199,6 +199,8 @@ def test_bad_input_gives_one_sentence_a_code_and_no_output(study_files, phantom,
         "'-4' is no age; write 34, 12.5, 8 months": bad(folder, age="-4"),
         "Age 150 years is not possible": bad(folder, age="150"),
         "'fifty' is no age": bad(folder, age="fifty"),
+        "'65M' may be months or weeks, or years and a sex": bad(folder, age="65M"),
+        "'34 w' may be months or weeks, or years and a sex": bad(folder, age="34 w"),
         "Unknown sex 'w'; expected M, F or nothing": bad(folder, sex="w"),
         "not in percent; give its scale": bad(folder, volume=f"PDFF={folder / 'T1.nii.gz'}"),
         "is on another voxel grid": bad(folder, volume=f"T1={shifted(folder, phantom)}"),
@@ -289,7 +291,7 @@ def test_every_command_has_help(command, capsys):
 
 
 def test_age_and_sex_are_read_as_people_write_them(study_files, phantom, tmp_path):
-    for n, (age, years) in enumerate({"55y": 55, "034Y": 34, "8 months": 8 / 12}.items()):
+    for n, (age, years) in enumerate({"55y": 55, "008M": 8 / 12, "8 months": 8 / 12}.items()):
         out = tmp_path / str(n)
         arguments = [*bad(study_files, age=age, sex="female", label=None), *labels_of(phantom)]
         assert run("assess", *arguments, "--no-scene", "--out", out) == 0

@@ -46,10 +46,10 @@ def parse_age(text: str) -> float | None:
     """An age as people write it, in years; None for an empty text.
 
     "34", "12.5", "12,5", "34 years", "34 y", "8 months", "8 mo", "2 years 3 months", "6 weeks",
-    "10 days", and DICOM's "034Y" and "008M".
+    "10 days", and DICOM's "034Y" and "008M" (always three digits; "65M" may be a man of 65 years).
 
     Raises:
-        ValueError: no age, or none that a patient can have.
+        ValueError: no age, none that a patient can have, or one of two meanings.
     """
     words = text.strip().lower().replace(",", ".")
     if not words or words == "not known":
@@ -59,6 +59,11 @@ def parse_age(text: str) -> float | None:
     units = [unit or ("y" if len(parts) == 1 else "") for _, unit in parts]
     if left or not parts or not all(_UNIT_WORDS.fullmatch(unit) for unit in units):
         raise ValueError(f"'{text}' is no age; write 34, 12.5, 8 months, or nothing.")
+    if units in (["m"], ["w"]) and not re.fullmatch(r"\d{3}[mw]", words):
+        raise ValueError(
+            f"'{text}' may be months or weeks, or years and a sex; write 34 years, 8 months or "
+            "6 weeks."
+        )
     numbers = [float(number) for number, _ in parts]
     pairs = zip(numbers, units, strict=True)
     return check_age(sum(number / _PER_YEAR[unit[0]] for number, unit in pairs))
