@@ -290,6 +290,11 @@ def test_what_an_image_does_not_cover_is_left_out_of_it_alone_and_said(spine):
     said = [one.reason for one in measure(with_volumes(spine, T2=t2)).skipped]
     assert "L1 marrow lies where T2 has no values" in said
     assert not any("no values" in one.reason for one in measure(spine).skipped)
+    t2 = spine.grid.array * 2
+    t2[:, 140:150] = np.nan  # the disc: what marrow is divided by
+    found = measure(with_volumes(spine, T2=t2))
+    said = [one.reason for one in found.skipped if one.quantity == "t2_marrow_disc"]
+    assert said == ["L2-L3 disc lies where T2 has no values"]
 
 
 def test_a_median_ratio_is_not_moved_by_a_bright_vessel(spine):

@@ -148,12 +148,15 @@ class Book:
         (Maps have voxels without a value anywhere: `maps.map_value` tells those.)
         """
         covered, said = dict(self.regions), []
+        needed = (
+            set(Role) if quantity.measured is None else {quantity.measured, quantity.divided_by}
+        )
         for contrast in [one for one in quantity.images if one in _SIGNALS]:
             array = self.acquired[contrast].array
             outside = [one for one in covered.values() if _without_value(one, array)]
             for region in outside:
                 del covered[region.name]
-            names = [one.name for one in outside if quantity.measured in (None, one.role)]
+            names = [one.name for one in outside if one.role in needed]
             if names:
                 verb = "lies" if len(names) == 1 else "lie"
                 said.append(f"{', '.join(names)} {verb} where {contrast.value} has no values")

@@ -32,13 +32,11 @@ def tissue_ratio(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
                 f"{other.name} lies {distance:.0f} mm away and coil shading was not corrected (N4)."
             )
         found.append(one)
-    return found or [Skipped(quantity.key, _missing(book, quantity))]
-
-
-def _missing(book: Book, quantity: Quantity) -> str:
+    given = {region.role for region in book.drawn}  # but perhaps where the image has no values
     needed = (quantity.measured, quantity.divided_by)
-    missing = [role.value for role in needed if not book.of(role)]
-    return f"no {' and no '.join(missing)} region was given"
+    if missing := " and no ".join(role.value for role in needed if role not in given):
+        found.append(Skipped(quantity.key, f"no {missing} region was given"))
+    return found
 
 
 def enhancement(book: Book, quantity: Quantity) -> list[Measurement]:
