@@ -5,6 +5,7 @@ import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.findings.assessment import assess
+from MarrowAssessLib.findings.summary import headlines
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.sources.labels import parse_label_rule
 from MarrowAssessLib.sources.study_files import read_study
@@ -113,6 +114,21 @@ def test_a_doubtful_region_scores_nothing_and_enters_no_signature(phantom):
     assert all(one.doubtful == ("L2 marrow",) for one in own)
     assert not [one for one in unsure.signatures if one.region == "L2 marrow"]
     assert result(unsure, "marrow_pdff", "L3").verdict == "within"
+
+
+def test_regions_that_are_doubted_alike_share_a_line(phantom):
+    """As those of a spine whose levels are doubted: the one reason is said once."""
+    study = phantom.study()
+    doubts = {"L2 marrow": ["Of one reason."], "L3 marrow": ["Of one reason."], "L4 marrow": ["B."]}
+    for region in study.regions:
+        if region.name in doubts:
+            region.doubtful, region.cautions[:] = True, doubts[region.name]
+    lines = [one.text for one in headlines(assess(study)) if one.kind == "doubtful"]
+    says = "numbers get no verdict until somebody has looked"
+    assert lines == [
+        f"Doubtful: L2 marrow, L3 marrow: {says}: Of one reason.",
+        f"Doubtful: L4 marrow: {says}: B.",
+    ]
 
 
 def test_a_value_of_several_levels_colors_none_of_them(phantom):

@@ -9,6 +9,7 @@ import threading
 import types
 import xml.etree.ElementTree as ElementTree
 from pkgutil import resolve_name
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -461,6 +462,23 @@ def test_parameters_choose_inputs_and_say_what_is_missing(marrow, scene):
     chosen.segmentation = None
     chosen.useMarkups = False
     assert "segmentation" in missing_inputs(chosen)
+
+
+def test_what_is_said_of_a_found_spine_says_each_doubt_once(marrow):
+    from MarrowAssessLib.catalogue.anatomy import Role
+    from MarrowAssessLib.panel.words import column_text
+    from MarrowAssessLib.placement.column import Column
+    from MarrowAssessLib.study.regions import Region
+
+    def disc(site: str, *cautions: str) -> SimpleNamespace:
+        roi = Region(f"{site} disc", Role.DISC, site, np.ones((1, 1, 1), bool), (0, 0, 0))
+        roi.cautions += cautions
+        return SimpleNamespace(roi=roi, body=roi)
+
+    column = Column({}, {"L1-L2": disc("L1-L2", "One."), "L2-L3": disc("L2-L3", "One.")})
+    column.discs["L3-L4"] = disc("L3-L4", "One.", "Two.")
+    said = column_text(column)
+    assert said.endswith("Look at L1-L2 disc, L2-L3 disc: One. Look at L3-L4 disc: One. Two.")
 
 
 def test_assessing_parameters_follows_their_settings(marrow, sample):

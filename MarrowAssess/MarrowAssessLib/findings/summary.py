@@ -31,15 +31,7 @@ def headlines(assessment: Assessment) -> list[Headline]:
     spoken = _spoken(assessment)
     lines = _outside(assessment) + _signatures(assessment)
     lines += [one for one in spoken if one.tone == UNUSUAL]
-    lines += [
-        Headline(
-            f"Doubtful: {region.name}",
-            f"its numbers get no verdict until somebody has looked: {' '.join(region.cautions)}",
-            OPEN,
-            "doubtful",
-        )
-        for region in assessment.doubtful
-    ]
+    lines += _doubtful(assessment)
     lines += _open(spoken, assessment)[:_MOST_OPEN_LINES]
     lines += [one for one in spoken if one.tone == EXPECTED]
     if assessment.scored and not assessment.outside:
@@ -52,6 +44,18 @@ def headlines(assessment: Assessment) -> list[Headline]:
         ids = tuple(record.id for record in pattern.records)
         lines.append(Headline("Caution", pattern.text, OPEN, "caution", records=ids))
     return lines
+
+
+def _doubtful(assessment: Assessment) -> list[Headline]:
+    """Regions that are doubted for the same reasons share a line: a level's doubts are of all."""
+    groups: dict[str, list[str]] = {}
+    for region in assessment.doubtful:
+        groups.setdefault(" ".join(region.cautions), []).append(region.name)
+    says = "numbers get no verdict until somebody has looked"
+    return [
+        Headline(f"Doubtful: {', '.join(names)}", f"{says}: {reasons}", OPEN, "doubtful")
+        for reasons, names in groups.items()
+    ]
 
 
 def _open(spoken: list[Headline], assessment: Assessment) -> list[Headline]:
