@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import jsonschema
 import pytest
 from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.dicom_out.pdf import report_lines
 from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.findings.summary import headlines
 from MarrowAssessLib.measures.book import Settings
@@ -123,6 +124,15 @@ def test_limits_say_where_they_may_lie_themselves_and_numbers_how_they_repeat(ph
     pdff = next(m for m in as_dict(one, headlines(one))["measurements"] if m["site"] == "L3")
     assert pdff["repeatability"]["change"] == pytest.approx(2.77 * 0.0216 * 36, abs=0.01)
     assert pdff["expected"]["limits95"][0][0] == pytest.approx(13, abs=1)
+
+
+def test_an_infant_s_age_is_told_in_months(phantom, tmp_path):
+    study = phantom.study()
+    study.age_years = 8 / 12
+    one = assess(study)
+    write_html(one, headlines(one), tmp_path / "r.html")
+    assert "8 months" in (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert report_lines(one, [])[1].startswith("8 months, ")
 
 
 def test_groups_of_levels_stand_below_the_levels_and_exponents_are_raised(phantom, tmp_path):

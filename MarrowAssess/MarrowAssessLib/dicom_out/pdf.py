@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian, generate_uid
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
+from MarrowAssessLib.catalogue.patient import age_text
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.result import Assessment
 
@@ -75,7 +76,7 @@ def _title() -> Dataset:
 def report_lines(assessment: Assessment, glance: Sequence[str]) -> list[str]:
     """The report as lines of at most 92 letters; it names nobody."""
     study = assessment.study
-    age = "age unknown" if study.age_years is None else f"{study.age_years:g} years"
+    age = age_text(study.age_years) or "age unknown"
     sex = {"F": "woman", "M": "man"}.get(study.sex or "", "sex unknown")
     lines = [f"{MAKER} {VERSION}: report", f"{age}, {sex}", *_wrapped(RESEARCH_USE), ""]
     lines += ["AT A GLANCE"]

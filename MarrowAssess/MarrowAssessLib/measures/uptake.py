@@ -14,6 +14,7 @@ from PDFFMapperLib.images.volume import Volume, lies_outside
 from MarrowAssessLib.catalogue.anatomy import OUTSIDE, Role, spine_region
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.lean_mass import lean_first
+from MarrowAssessLib.catalogue.patient import age_text
 from MarrowAssessLib.catalogue.quantities import Method, Quantity
 from MarrowAssessLib.measures.book import Book
 from MarrowAssessLib.measures.measurement import Measurement, Skipped, mean_of_levels
@@ -316,7 +317,7 @@ def _lean(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
         for one in found:
             one.cautions.append(
                 "Both formulas of lean body mass, Janmahasatian's and James', are of adults; at "
-                f"{book.age_years:g} years they are extrapolated."
+                f"{age_text(book.age_years)} they are extrapolated."
             )
     return [*found, *mean_of_levels(quantity, found)]
 

@@ -18,6 +18,7 @@ from PDFFMapperLib.spectroscopy.plot import spectrum_svg
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
 from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.patient import age_text
 from MarrowAssessLib.catalogue.quantities import (
     QUANTITIES,
     TEXTURE_CONTEXT,
@@ -101,7 +102,7 @@ def _html(
 
 def _patient(assessment: Assessment) -> str:
     study = assessment.study
-    age = "age unknown" if study.age_years is None else f"{study.age_years:g} years"
+    age = age_text(study.age_years) or "age unknown"
     sex = {"F": "female", "M": "male"}.get(study.sex, "sex unknown")
     return ", ".join(filter(None, (study.subject, age, sex)))
 

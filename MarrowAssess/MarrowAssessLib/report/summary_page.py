@@ -13,6 +13,7 @@ from PDFFMapperLib.install.resources import resource_path
 from PDFFMapperLib.install.software import VERSION
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
+from MarrowAssessLib.catalogue.patient import age_text
 from MarrowAssessLib.findings.marrow_response import MarrowResponse
 from MarrowAssessLib.findings.xray import HOW_OFTEN, XrayForm
 from MarrowAssessLib.follow_up.change import NOT_COMPARABLE, Change
@@ -82,9 +83,8 @@ def summary_page(summary: Summary) -> str:
 def _patient(summary: Summary) -> str:
     patient = summary.visits[-1]["patient"]
     sex = {"F": "female", "M": "male"}.get(patient["sex"], "sex unknown")
-    age = patient["age_years"]
-    shown = "age unknown" if age is None else f"{round(age, 1):g} years"
-    return f"{shown}, {sex}; day {', '.join(f'{day:g}' for day in summary.days)}"
+    age = age_text(patient["age_years"]) or "age unknown"
+    return f"{age}, {sex}; day {', '.join(f'{day:g}' for day in summary.days)}"
 
 
 def _list(lines: Sequence[str], kind: str = "") -> str:
