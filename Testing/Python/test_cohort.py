@@ -425,6 +425,7 @@ def test_a_list_is_a_cohort(studies, tmp_path, monkeypatch, capsys):
     ("text", "sentence"),
     [
         ("study,T7\na,b\n", "column 'T7' is not known; expected are study"),
+        ("study,age,T1\na,12,5,b\n", "line 2: there are more cells than columns; write decimal"),
         ("T1\na.nii\n", "line 2: the study has no name; give study, or"),
         ("study,T1\na,b\na,c\n", "line 3: this study was listed before; give every"),
         ("study,T1\n", "this list holds no study."),

@@ -652,6 +652,12 @@ def test_own_cohort_comes_first_and_is_named(tmp_path):
             with pytest.raises(ValueError, match=r"line 2: age_years '\d+,\d+' is not a number"):
                 read_control_cohort(path)
         write_csv(path, cohort_rows())
+    first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([first, *(f"{row},5" for row in rest)]))  # a value of 35,5
+    with pytest.raises(ValueError, match=r"3T.csv, line 2: there are more cells than columns;"):
+        read_control_cohort(path)
+    path.write_text("\n".join([first, *(f"{row},," for row in rest)]))  # as a spreadsheet fills up
+    assert read_control_cohort(path) == cohort
     save_control_cohort(cohort)
     assert stored_cohorts() == (cohort,)
     found = expected("marrow_pdff", "L3", 30, "F")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from PDFFMapperLib.images.tables import parting
+from PDFFMapperLib.images.tables import check_cells, parting
 
 from MarrowAssessLib.catalogue.contrasts import parse_contrast
 
@@ -47,7 +47,8 @@ def listed_studies(path: Path) -> list[ListedStudy]:
     labels, label_rules (several parted by ";"), column; and of EXTRA.
 
     Raises:
-        ValueError: a column is not known, a line has no name, or two have the same.
+        ValueError: a column is not known, a line has no name or more cells than there are columns,
+            or two have the same name.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -59,6 +60,7 @@ def listed_studies(path: Path) -> list[ListedStudy]:
     columns = {name: _column(name, path) for name in rows.fieldnames or () if name.strip()}
     found: dict[str, ListedStudy] = {}
     for row in rows:
+        check_cells(row, f"{path.name}, line {rows.line_num}")
         cells = {
             columns[name]: value.strip()
             for name, value in row.items()

@@ -29,7 +29,7 @@ def read_csv(path: str | Path, what: str, columns: tuple[str, ...]) -> list[tupl
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no CSV text, too large, or lacks a column.
+        ValueError: it is no CSV text, too large, lacks a column, or a row has more cells than that.
     """
     path = Path(path)
     if not path.is_file():
@@ -42,7 +42,7 @@ def read_csv(path: str | Path, what: str, columns: tuple[str, ...]) -> list[tupl
             stream.seek(0)
             rows = csv.DictReader(stream, delimiter=mark)
             names = rows.fieldnames or []
-            found = [(rows.line_num, _with_points(row) if mark == ";" else row) for row in rows]
+            found = [(rows.line_num, row) for row in rows]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path.name}: this is not a CSV text file in UTF-8 ({error}).") from error
     if missing := [name for name in columns if name not in names]:
@@ -50,7 +50,22 @@ def read_csv(path: str | Path, what: str, columns: tuple[str, ...]) -> list[tupl
             f"{path.name}: column {', '.join(missing)} is missing; {what} has the columns "
             f"{', '.join(columns)}."
         )
-    return found
+    for line, row in found:
+        check_cells(row, f"{path.name}, line {line}")
+    return [(line, _with_points(row)) if mark == ";" else (line, row) for line, row in found]
+
+
+def check_cells(row: Mapping, where: str) -> None:
+    """That a row of a `csv.DictReader` has no more cells than the header: 12,5 is two of them.
+
+    Raises:
+        ValueError: it has.
+    """
+    if any(cell.strip() for cell in row.get(None) or ()):
+        raise ValueError(
+            f"{where}: there are more cells than columns; write decimal points, not commas, or "
+            "part the columns by semicolons."
+        )
 
 
 def _with_points(row: dict) -> dict:
