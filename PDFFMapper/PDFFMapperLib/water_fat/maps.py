@@ -66,7 +66,8 @@ _MOST_UNLIKE = 0.25  # share of the voxels that an earlier field may not explain
 _BY_CHANCE = 0.002  # the same, that noise or an edge may leave over
 _MOST_AT_RISK = 0.5  # share of the voxels; beyond, what is left is not to be trusted either
 _SURELY_UNDER_SKIN = 0.3  # share of fat there less that deeper, by which precession is told
-_RISING_PER_S = -10.0  # median R2*; noise and pure water leave 0
+_RISING_PER_S = -10.0  # median R2*; pure water leaves 0
+_LEAST_TOLD = 0.1  # share of the voxels, the R2* of fewer was chosen by noise
 _ABOUT_EQUAL = 10.0  # points from 50 % within which exchanging water and fat changes little
 _MOST_BEYOND = 5.0  # points below 0 or over 100 % to which errors, averaged, may take a fraction
 _REASONS = {0: "confident"} | {
@@ -600,9 +601,11 @@ def _separated(
 
 def _check_decay(result: WaterFatResult) -> None:
     """Refuse signals that grow from echo to echo: no tissue's do, those in another order do."""
-    told = result.r2star_per_s[result.confident]
-    told = told[np.isfinite(told)]
-    if told.size and (median := float(np.median(told))) < _RISING_PER_S:
+    told = result.confident & np.isfinite(result.r2star_per_s) & np.isfinite(result.r2star_sd)
+    if np.count_nonzero(told) <= _LEAST_TOLD * np.count_nonzero(result.mask):
+        return
+    median, sd = np.median(result.r2star_per_s[told]), np.median(result.r2star_sd[told])
+    if median < min(_RISING_PER_S, -2 * sd):
         raise ValueError(
             f"Signals grow with the echo time (median R2* {median:.0f} 1/s), which those of no "
             "tissue do; check the order of the images and their echo times."
