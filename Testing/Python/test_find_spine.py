@@ -762,6 +762,15 @@ def test_a_study_without_a_region_says_that_its_spine_was_found(tmp_path):
     study = read_study({Contrast.T1: tmp_path / "t1.nrrd"})
     assert "Spine found without a point, levels from the sacrum" in study.notes[0]
     assert {"L1", "L3", "L5"} <= {region.site for region in study.regions}
+    assert not any("Not found" in note for note in study.notes)
+    # Of one slice no body has an inside: not that none was found there, nor that none was given.
+    write_volume(shown(healthy(3), "T1", 11, slices=1).volume, tmp_path / "one.nrrd")
+    notes = read_study({Contrast.T1: tmp_path / "one.nrrd"}).notes
+    why = "Nothing is left 3 mm inside the body."
+    missed = [note for note in notes if note.startswith("Not found: ")]
+    assert any(
+        note.endswith(f"L3 marrow, L4 marrow, L5 marrow, S1 marrow. {why}") for note in missed
+    )
     # As the command line's --column auto says, beside a region that was drawn as well.
     parser = ArgumentParser()
     add_study_options(parser)

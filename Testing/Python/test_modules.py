@@ -477,8 +477,11 @@ def test_what_is_said_of_a_found_spine_says_each_doubt_once(marrow):
 
     column = Column({}, {"L1-L2": disc("L1-L2", "One."), "L2-L3": disc("L2-L3", "One.")})
     column.discs["L3-L4"] = disc("L3-L4", "One.", "Two.")
+    column.discs["L4-L5"] = disc("L4-L5", "Three.")
+    column.discs["L4-L5"].roi.mask[:] = False
     said = column_text(column)
-    assert said.endswith("Look at L1-L2 disc, L2-L3 disc: One. Look at L3-L4 disc: One. Two.")
+    looked_at = "Look at L1-L2 disc, L2-L3 disc: One. Look at L3-L4 disc: One. Two."
+    assert said.endswith(f"{looked_at} Not found: L4-L5 disc. Three.")
 
 
 def test_assessing_parameters_follows_their_settings(marrow, sample):

@@ -86,18 +86,15 @@ def column_text(column: object | None) -> str:
     said = [_("Found: {levels}.").format(levels=", ".join(column.bodies)), *column.unsure]
     if ground := getattr(column, "ground", ""):  # of a spine that was found without a click
         said.append(_("Levels {ground}.").format(ground=ground))
-    regions = column.regions()
     doubts: dict[str, list[str]] = {}  # names by reasons: a level's doubts are of all regions
-    for one in regions:
+    for one in column.regions():
         if one.voxels and one.cautions and one.role.value != "marrow":
             doubts.setdefault(" ".join(one.cautions), []).append(one.name)
     said += [
         _("Look at {name}: {reasons}").format(name=", ".join(names), reasons=reasons)
         for reasons, names in doubts.items()
     ]
-    if missed := [one.name for one in regions if not one.voxels]:
-        said.append(_("Not found: {names}.").format(names=", ".join(missed)))
-    return " ".join(said)
+    return " ".join([*said, *column.not_found()])
 
 
 def other_grid(parameters: object, error: ValueError) -> str:

@@ -49,6 +49,14 @@ class Column:
         doubt(regions)
         return regions
 
+    def not_found(self) -> list[str]:
+        """What was looked for and holds nothing, and why: of one reason one sentence."""
+        names: dict[str, list[str]] = {}
+        for region in self.regions():
+            if not region.voxels:
+                names.setdefault(" ".join(region.cautions), []).append(region.name)
+        return [f"Not found: {', '.join(some)}. {why}".rstrip() for why, some in names.items()]
+
     def told(self) -> str:
         """What was found and missed, where the names come from and what is not certain."""
         missed = [region.name for region in self.regions() if not region.voxels]

@@ -262,7 +262,7 @@ def _add_spine(
     regions += column.found_regions()
     inputs["spine"] = f"in {drawn_on.value}, without a point; {column.told()}"
     notes.append(f"Spine found without a point, levels {column.ground}.")
-    notes += column.unsure
+    notes += [*column.unsure, *column.not_found()]
     return grid
 
 
