@@ -307,3 +307,36 @@ def test_what_an_error_leaves_of_the_pdff_is_not_made_by_one_voxel():
     fit = ErrorFit(error, 0.0, np.diag([0.04, 0.0]), np.empty((1000, 0)), change)
     assert fit.pdff_sd == pytest.approx(0.2)
     assert fit.pdff_by_amplitude == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("fat", "shift_ppm", "r2star_per_s", "reverse"),
+    [(1.0, 0.0, 0.0, False), (0.4, -0.2, 0.0, False), (0.36, 0.0, 80.0, True)],
+)
+def test_a_phantom_of_oil_or_a_cold_one_is_not_taken_for_echoes_in_reverse(
+    fat, shift_ppm, r2star_per_s, reverse
+):
+    """Fat of another spectrum, or temperature, makes the R2* of slow decays -20 to -30 1/s."""
+    times = 1.15e-3 + 0.97e-3 * np.arange(6)
+    peaks = fat_spectrum("hamilton_liver")
+    place = np.mgrid[-1:1:32j, -1:1:32j]
+    body = (np.hypot(*place) < 0.8) * np.ones((2, 1, 1))
+    rng = np.random.default_rng(0)
+    images = []
+    for n, time in enumerate(times[::-1] if reverse else times):
+        turns = 42.577 * 3.0 * (np.array(peaks.ppm) + shift_ppm) * time
+        signal = 1 - fat + fat * np.sum(peaks.amplitudes * np.exp(2j * np.pi * turns))
+        echo = body * signal * np.exp((2j * np.pi * 10 * place[1] - r2star_per_s) * time)
+        echo = echo + (rng.normal(size=body.shape) + 1j * rng.normal(size=body.shape)) / 50
+        for part in ("real", "imaginary"):
+            values = (1000 * (echo.real if part == "real" else echo.imag)).astype(np.float32)
+            images.append(Volume(values, np.eye(4), f"{part} {n}", {"ImageComponent": part}))
+    given = {"echo_times_s": list(np.repeat(times, 2)), "field_strength_t": 3.0}
+    make = WATER_FAT.recipe("complex").make
+    if reverse:
+        with pytest.raises(ValueError, match="check the order of the images and their echo times"):
+            make(images, **given)
+        return
+    maps = {one.kind.name: one.volume.array for one in make(images, **given)}
+    assert np.nanmedian(maps["PDFF"]) == pytest.approx(100 * fat, abs=5.0)
+    assert -40 < np.nanmedian(maps["R2star"]) < -10

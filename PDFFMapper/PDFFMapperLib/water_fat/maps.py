@@ -66,7 +66,10 @@ _MOST_UNLIKE = 0.25  # share of the voxels that an earlier field may not explain
 _BY_CHANCE = 0.002  # the same, that noise or an edge may leave over
 _MOST_AT_RISK = 0.5  # share of the voxels; beyond, what is left is not to be trusted either
 _SURELY_UNDER_SKIN = 0.3  # share of fat there less that deeper, by which precession is told
-_RISING_PER_S = -10.0  # median R2*; pure water leaves 0
+_RISING_PER_S = -10.0  # median R2* where fat is little; pure water leaves 0
+_FATTY_RISING_PER_S = -40.0  # elsewhere; fat of another spectrum or temperature leaves down to -30
+_LITTLE_FAT = 15.0  # percent
+_JUDGED = 0.05  # share of the voxels with little fat that R2* is judged by
 _LEAST_TOLD = 0.1  # share of the voxels, the R2* of fewer was chosen by noise
 _ABOUT_EQUAL = 10.0  # points from 50 % within which exchanging water and fat changes little
 _MOST_BEYOND = 5.0  # points below 0 or over 100 % to which errors, averaged, may take a fraction
@@ -604,11 +607,15 @@ def _check_decay(result: WaterFatResult) -> None:
     told = result.confident & np.isfinite(result.r2star_per_s) & np.isfinite(result.r2star_sd)
     if np.count_nonzero(told) <= _LEAST_TOLD * np.count_nonzero(result.mask):
         return
-    median, sd = np.median(result.r2star_per_s[told]), np.median(result.r2star_sd[told])
-    if median < min(_RISING_PER_S, -2 * sd):
+    judged, limit = told, _FATTY_RISING_PER_S
+    lean = told & (result.pdff_percent < _LITTLE_FAT)
+    if np.count_nonzero(lean) > _JUDGED * np.count_nonzero(told):
+        judged, limit = lean, _RISING_PER_S
+    median, sd = np.median(result.r2star_per_s[judged]), np.median(result.r2star_sd[judged])
+    if median < min(limit, -2 * sd):
         raise ValueError(
             f"Signals grow with the echo time (median R2* {median:.0f} 1/s), which those of no "
-            "tissue do; check the order of the images and their echo times."
+            "tissue do; check the order of the images and their echo times (and the fat spectrum)."
         )
 
 
