@@ -134,6 +134,7 @@ def test_echo_times_beside_one_part_are_those_of_both(tmp_path):
     [
         ([0.001, 0.002], "re.nii: 2 echo times stand beside it for 3 images; give one each"),
         (["1 ms"] * 3, r"re.json: echo times must be numbers, in seconds, not \['1 ms'"),
+        ([[0.001]] * 3, r"re.json: echo times must be numbers, in seconds, not \[\[0.001\]"),
     ],
 )
 def test_echo_times_beside_an_image_that_do_not_fit_it_are_told(tmp_path, times, sentence):

@@ -86,7 +86,7 @@ def common_unit(facts: Iterable[Mapping[str, object]]) -> str | None:
     written: list[float] = []
     for one in facts:
         with contextlib.suppress(TypeError, ValueError):  # told where each is read
-            written += np.atleast_1d(np.asarray(_written_echo_times(one), float)).tolist()
+            written += np.ravel(np.asarray(_written_echo_times(one), float)).tolist()
     known = [value for value in written if math.isfinite(value)]
     return unit_of_echo_times(known) if known else None
 
@@ -121,6 +121,8 @@ def _sidecar(facts: dict[str, object], name: str, unit: str | None) -> Sidecar:
     if values is not None:
         try:
             written = np.atleast_1d(np.asarray(values, dtype=float))
+            if written.ndim > 1:
+                raise ValueError
         except (TypeError, ValueError):
             raise ValueError(
                 f"{name}: echo times must be numbers, in seconds, not {values!r:.60}."
