@@ -175,7 +175,7 @@ class FemoralNeck:
     Places are in mm from the middle of the neck, R, A, S. The neck's section is a stadium.
 
     Attributes:
-        thickness_mm: of cortex, along its normal, everywhere.
+        thickness_mm: of cortex along its normal, but in the fillets, which are thicker.
         degrees: of the neck's axis from the long axis of the patient.
         snr: of cortex at TE 0.
     """
@@ -211,6 +211,23 @@ class FemoralNeck:
         flat = np.stack(np.meshgrid(steps, steps, indexing="ij"))
         out = self.outside(through[:, None, None] + np.tensordot(plane.T, flat, 1))
         return float(np.count_nonzero((out < 0) & (out > -self.thickness_mm)) * 0.01)
+
+    def wall_mm(self, through: np.ndarray, plane: np.ndarray) -> float:
+        """Mean thickness along the wall's normal, of places as in `area_mm2`."""
+        angle = np.arange(90) * np.pi / 45
+        toward = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        steps = np.arange(0, 25, 0.02)
+        rays = through + steps[:, None, None] * (toward @ plane)
+        first = np.argmax(self.outside(np.moveaxis(rays, -1, 0)) > -self.thickness_mm / 2, axis=0)
+        places = rays[first, np.arange(90)].T
+        slope = np.stack(
+            [self.outside(places + d[:, None]) - self.outside(places - d[:, None])
+             for d in 0.01 * np.eye(3)], axis=1
+        ) / 0.02  # fmt: skip
+        normal = slope @ plane.T
+        normal /= np.linalg.norm(normal, axis=1)[:, None]
+        length = steps[first] / np.sum(normal * toward, axis=1)
+        return float(np.average(self.thickness_mm / np.linalg.norm(slope, axis=1), weights=length))
 
     def volumes(self, te_ms: Sequence[float] = (TE_MS[0], 2.2), seed: int = 0) -> list[Volume]:
         """One magnitude image per echo time, of one receiver with noise of SD 5; axial slices."""

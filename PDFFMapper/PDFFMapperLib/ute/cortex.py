@@ -17,6 +17,7 @@ from scipy.special import ndtr
 from PDFFMapperLib.images.volume import lies_outside
 from PDFFMapperLib.ute.curve import Curve, placed, polar_curve
 from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, cortex_echoes
+from PDFFMapperLib.ute.flare import MOST_LEAN_DEG, leans, tube_of
 from PDFFMapperLib.ute.noise import Noise
 from PDFFMapperLib.ute.ring import MARROW_FAT, REACH, REACH_OF_ONE, Ring, fit_ring
 from PDFFMapperLib.ute.ring_images import MeanLevels, mean_levels
@@ -65,6 +66,12 @@ NO_RING_ACROSS = (
 NO_RING_BETWEEN = (
     "No closed ring of cortex was found around a marrow cavity in planes between both points: they "
     "are the ends of a part of a bone, on its axis in the cavity, of which the middle counts most."
+)
+
+NO_TUBE = (
+    f"In all planes across the bone its wall leans more than {MOST_LEAN_DEG:g} degrees from its "
+    "axis, or borders on planes where it does, as at a femoral head or trochanter: state two "
+    "points as the ends of a part that is a tube."
 )
 
 NO_DARK_RING = (
@@ -193,6 +200,7 @@ class _Found:
 
     Attributes:
         dropped: sections without.
+        leaning: how many planes were left out, whose wall leans far from the axis.
         tilt_told: whether sections tell how a bone runs.
         profile_sd_mm: SD of a thickness by the profile of slices.
     """
@@ -200,6 +208,7 @@ class _Found:
     sections: Slices | Planes
     rings: dict[int, Ring]
     dropped: int
+    leaning: int = 0
     tilt_told: bool = True
     profile_sd_mm: float = 0.0
 
@@ -219,7 +228,7 @@ class _Looking:
         Its direction is that of its cavity, then of its rings.
 
         Raises:
-            ValueError: as `_planes`.
+            ValueError: as `_planes` and `_upright`.
         """
         middles = slices.middles(cavity)
         turned, told = slices.turned(middles), len(middles) > 2
@@ -236,7 +245,7 @@ class _Looking:
             planes = _planes(turned, len(self.pair))
             found = self._fitted(planes, planes.middles(cavity))
             planes = planes.turned(_middles(found.rings))
-            found = self._fitted(planes, planes.middles(cavity))
+            found = _upright(self._fitted(planes, planes.middles(cavity)))
         return replace(found, tilt_told=told)
 
     def _by_profile(self, found: _Found) -> _Found:
@@ -277,7 +286,8 @@ class _Looking:
         The axis is that of the points, then of the rings.
 
         Raises:
-            ValueError: as `_planes`; the points are too near, or no cavity lies in their middle.
+            ValueError: as `_planes` and `_upright`; the points are too near, or no cavity lies in
+                their middle.
         """
         away = ends[1] - ends[0]
         if not np.linalg.norm(away) > LEAST_PLANES * slices.mm.max():
@@ -295,7 +305,9 @@ class _Looking:
             planes, found = turned, self._fitted(turned, self._middles_between(turned, ends))
             if nearly:
                 break
-        return found
+        if len(found.rings) < LEAST_PLANES:
+            raise ValueError(NO_RING_BETWEEN)
+        return _upright(found)
 
     def _middles_between(self, planes: Planes, ends: np.ndarray) -> dict[int, np.ndarray]:
         heights = np.sort((ends - planes.through) @ planes.along) / planes.longest_mm
@@ -443,16 +455,41 @@ def _planes(across: Slices, images: int) -> Planes:
     return Planes(across.axis, across.grid, across.through, across.along)
 
 
+def _upright(found: _Found) -> _Found:
+    """Rings of planes whose wall leans little, their thickness along its normal.
+
+    Fewer than three planes do not tell how it leans and stay as they are.
+
+    Raises:
+        ValueError: it leans far in all planes.
+    """
+    walls = {k: (one.curve, np.mean(one.edges(), axis=0)) for k, one in found.rings.items()}
+    lean = leans(walls, found.sections.longest_mm)
+    if len(found.rings) < LEAST_PLANES:
+        return found
+    kept = {k: replace(found.rings[k], upright=np.cos(lean[k])) for k in tube_of(lean)}
+    if not kept:
+        raise ValueError(NO_TUBE)
+    return replace(found, rings=kept, leaning=len(found.rings) - len(kept))
+
+
 def _tilt_notes(found: _Found) -> list[str]:
     """What is oblique, or that it is not told."""
     sections, tilt = found.sections, f"{found.sections.tilt_deg:.0f}"
     if isinstance(sections, Planes):
-        return [
+        said = [
             f"The bone runs {tilt} degrees oblique to the slices: it was measured in planes "
             f"across itself, {sections.longest_mm:.2g} mm apart, by the voxels as they lie "
-            "(nothing is interpolated). That takes it to be straight within such a layer; where it "
-            "widens or bends, a plane cuts its cortex thicker than it is."
+            "(nothing is interpolated). That takes it to be straight within such a layer; where "
+            "its wall leans, as the planes beside tell, thickness is that along the wall's normal."
         ]
+        if found.leaning:
+            said.append(
+                f"{found.leaning} planes across the bone were left out: there, or within two "
+                f"planes, its wall leans more than {MOST_LEAN_DEG:g} degrees from the axis, as at "
+                "a femoral head or shaft, or too few planes beside tell its lean."
+            )
+        return said
     if not found.tilt_told:
         return [
             "Fewer than three slices side by side do not tell how obliquely they cut the bone; cut "

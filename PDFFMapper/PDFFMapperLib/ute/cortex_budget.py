@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from PDFFMapperLib.ute.answer import RegionValue
@@ -32,8 +34,9 @@ def cortex_budget(cortex: Cortex, data: UteImages, psf_voxels: float) -> list[Re
         images = shifted(shift) if any(shift) else pair
         rings = []
         for k in chosen:
-            curve, start = cortex.rings[k].curve, cortex.rings[k].mean_thickness()[0]
-            rings.append(ring_across(sections, images, k, curve, start, blur * psf_voxels, facts))
+            was = cortex.rings[k]
+            at = was.curve, was.mean_thickness()[0], blur * psf_voxels, facts
+            rings.append(replace(ring_across(sections, images, k, *at), upright=was.upright))
         return rings
 
     def shifted(shift: tuple[float, float]) -> np.ndarray:

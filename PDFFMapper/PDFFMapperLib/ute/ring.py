@@ -56,6 +56,8 @@ class Ring:
         levels_in: gives the mean level of cortex in any images of its grid, shape (images, ...), of
             the complex signals of fat in them; by one fit of all with common edges.
         misfit: root of the mean squared score over its variance; 1 is noise alone.
+        upright: cosine of the angle between the wall and the section's normal, at the curve's
+            points; a section cuts the wall thicker by as much.
     """
 
     curve: Curve
@@ -69,6 +71,7 @@ class Ring:
     tell: Callable[[], LevelSignals]
     levels_in: Callable[[np.ndarray, Sequence[float]], ImageLevels]
     misfit: float
+    upright: np.ndarray | float = 1.0
 
     @cached_property
     def told(self) -> LevelSignals:
@@ -90,14 +93,17 @@ class Ring:
     def mean_thickness(self, chosen: np.ndarray | None = None) -> tuple[float, float]:
         """Area between both edges over the mean of their lengths, and its SD by the noise.
 
+        Along the wall's normal, where its lean is known.
+
         `chosen`: points of the curve, 0 or 1, beside which alone it is told.
         """
         chosen = np.ones(len(self.inner)) if chosen is None else chosen
         inner, outer = self._lines
         strip = outer - inner + self.curve.bend * (outer**2 - inner**2) / 2
+        strip = strip * self.upright
         lengths = [closed_curve(one, self.curve.center).length for one in self.edges()]
         weights = self.curve.length * chosen / (self.curve.length @ chosen)
-        slopes = weights @ self._harmonics
+        slopes = (weights * self.upright) @ self._harmonics
         sd = self._sd(np.concatenate([-slopes, slopes]))
         return float(2 * (self.curve.length * strip) @ chosen / (sum(lengths) @ chosen)), sd
 
