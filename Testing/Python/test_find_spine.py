@@ -96,7 +96,7 @@ def test_a_body_that_the_image_cuts_is_kept_where_it_was_clicked(plain, monkeypa
     first, last = (list(column.bodies)[n] for n in (0, -1))
     cut = [column.bodies[name].surface.box.center[2] for name in (first, last)]
     monkeypatch.setattr(
-        spine_column, "_mostly_cut", lambda one: np.abs(one.box.center[2] - cut).min() < 5
+        spine_column, "_cut_share", lambda _, one: float(np.abs(one.box.center[2] - cut).min() < 5)
     )
     middle = column.bodies[first].surface.box.center
     found = find_column([digital.volume], click=(first, middle)).bodies
@@ -421,6 +421,42 @@ def test_few_slices_cubes_and_other_contrasts_shift_no_level(contrast, slices, s
     column = find_column([digital.volume])
     assert len(column.bodies) >= 7
     assert_not_silently_shifted(column, digital)
+
+
+@pytest.mark.parametrize("slices", [1, 2])
+def test_one_or_two_slices_through_the_middle_are_measured_as_in_the_whole_image(plain, slices):
+    """The image of VBQ: nothing was left 3 mm inside one or two slices of 4 mm."""
+    digital, whole = plain
+    first = 7 - slices // 2
+    volume, own = digital.volume, slice(first, first + slices)
+    grid = volume.ijk_to_ras.copy()
+    grid[:3, 3] = volume.to_ras(np.array([0, 0, first]))
+    few = Volume(np.ascontiguousarray(volume.array[own]), grid, "few")
+    column = find_column([few])
+    assert {"L1", "L2", "L3", "L4", "L5", "S1"} <= set(column.bodies)
+    assert any(f"The image is {4 * slices} mm wide" in text for text in column.unsure)
+    assert not any("mm wide" in text for text in whole.unsure)
+    assert column.csf.roi.voxels or "place it by hand" in column.csf.unsure[0]
+    for name in ("L1", "L2", "L3", "L4"):
+        there = column.bodies[name].roi.full_mask(few.array.shape)
+        before = whole.bodies[name].roi.full_mask(volume.array.shape)
+        assert all("The level may be" in text for text in column.bodies[name].unsure)
+        index = np.bincount(digital.owner[before]).argmax()
+        assert (digital.owner[own][there] == index).mean() > 0.98
+        assert there.sum() == pytest.approx(before[own].sum(), rel=0.15)
+        medians = np.median(few.array[there]), np.median(volume.array[before])
+        assert medians[0] == pytest.approx(medians[1], rel=0.03)
+
+
+def test_a_single_slice_that_ends_in_a_body_still_says_so(plain):
+    volume = plain[0].volume
+    l4 = volume.ras_to_ijk(plain[1].bodies["L4"].surface.box.center)
+    rows = slice(0, int(l4[1]))  # to the middle of L4
+    grid = volume.ijk_to_ras.copy()
+    grid[:3, 3] = volume.to_ras(np.array([0, 0, 7]))
+    column = find_column([Volume(np.ascontiguousarray(volume.array[7:8, rows]), grid, "cut")])
+    cut = [text for body in column.bodies.values() for text in body.unsure if "is cut" in text]
+    assert cut or len(column.bodies) < len(plain[1].bodies) - 2
 
 
 def test_of_a_neck_no_level_is_claimed():

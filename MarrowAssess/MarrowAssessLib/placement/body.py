@@ -9,6 +9,7 @@ from PDFFMapperLib.images.volume import Volume
 from scipy import ndimage
 
 from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.placement.narrow import continued, is_narrow
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.robust import MAD_TO_SD
 from MarrowAssessLib.placement.star_surface import sample
@@ -104,8 +105,12 @@ def with_roi(
     score: float = float("nan"),
 ) -> Placement:
     """A body with the measurement ROI inside it."""
-    mask = eroded(body.mask, volume, margin_mm)
-    mask &= _central(volume, surface, mask.shape, body.offset)
+    if is_narrow(volume) and body.voxels:
+        wider, own = continued(body.mask, volume, margin_mm)
+        mask = eroded(wider, volume, margin_mm)[own]
+    else:
+        mask = eroded(body.mask, volume, margin_mm)
+        mask &= _central(volume, surface, mask.shape, body.offset)
     if "vein" in options.leave_out:
         mask &= _typical(volume.array[body.box], mask)
     roi = Region(f"{body.site} marrow".strip(), Role.MARROW, body.site, mask, body.offset)

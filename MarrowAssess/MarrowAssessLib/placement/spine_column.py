@@ -8,7 +8,7 @@ body is.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -26,12 +26,19 @@ from MarrowAssessLib.placement.find_spine import find_spine
 from MarrowAssessLib.placement.fold import IN_FOLD, doubt_fold
 from MarrowAssessLib.placement.found_outline import AT_EDGE_MM, FoundOutlines, found_outlines
 from MarrowAssessLib.placement.found_spine import Spine
+from MarrowAssessLib.placement.narrow import (
+    MEASURED_SO,
+    beyond_sides,
+    is_narrow,
+    width_mm,
+)
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.pelvis import find_pelvis
 from MarrowAssessLib.placement.spine_network import FINDING
 from MarrowAssessLib.placement.tissue import muscles_beside
 from MarrowAssessLib.placement.vertebra import (
     BELOW_FACE,
+    HALF_WIDTH_TO_DEPTH,
     RAYS,
     Surface,
     template_points,
@@ -120,7 +127,7 @@ def find_column(
     folded = doubt_fold(volumes, spine) if ct is None else []
     names, ground, doubts = _names(spine, [one for one, _ in placed], click, options)
     of_all = [INFANT] if spine.like_an_infant else []
-    cut = [n for n in (0, len(placed) - 1) if _mostly_cut(placed[n][0])]
+    cut = [n for n in (0, len(placed) - 1) if _cut_share(volume, placed[n][0]) > MOSTLY_CUT]
     kept = [n for n in range(len(placed)) if n not in cut or (click and names[n] == click[0])]
     bodies, doubted = {}, {}
     for n in kept:
@@ -151,6 +158,8 @@ def find_column(
     if ct is not None and "S1" in bodies:
         column.pelvis = find_pelvis(ct, bodies["S1"].surface.box.center)
     column.unsure = [*_said(spine, names, click), *doubtful(bodies)]
+    if is_narrow(volume):
+        column.unsure.append(MEASURED_SO.format(width=width_mm(volume)))
     return column
 
 
@@ -182,15 +191,16 @@ def body_at(
     if any(there[0] in (d.body, d.body + 1) for d in spine.count_doubts):
         return None
     surface, agreement = outlines.surface(there[0])
-    doubted = agreement < AGREE or _mostly_cut(surface)
-    if doubted or not surface.contains(point_ras[None])[0]:
+    if agreement < AGREE or _cut_share(volume, surface) > MOSTLY_CUT:
         return None
     placed = _body(volume, surface, agreement, site, [], options)
-    return placed if placed.roi.voxels else None
+    return placed if placed.roi.voxels and placed.surface.contains(point_ras[None])[0] else None
 
 
-def _mostly_cut(surface: Surface) -> bool:
-    return bool(np.isnan(surface.support).mean() > MOSTLY_CUT)
+def _cut_share(volume: Volume, surface: Surface) -> float:
+    """Share of a body's border outside the image; a narrow one's sides are not asked."""
+    ends = surface.box.center + template_points(surface) @ surface.box.axes
+    return float(np.mean(np.isnan(surface.support) & ~beyond_sides(volume, ends)))
 
 
 def _at_image_s_end(volume: Volume, surface: Surface) -> float:
@@ -198,19 +208,30 @@ def _at_image_s_end(volume: Volume, surface: Surface) -> float:
     points = template_points(surface)
     plates = points[np.abs(RAYS.directions[:, 2]) > BELOW_FACE]
     plates[:, 2] += AT_EDGE_MM * np.sign(plates[:, 2])
-    ijk = volume.ras_to_ijk(surface.box.center + plates @ surface.box.axes)
-    outside = (ijk < -0.5) | (ijk > np.array(volume.array.shape[::-1]) - 0.5)
-    return np.count_nonzero(outside.any(axis=1)) / len(points)
+    ends = surface.box.center + plates @ surface.box.axes
+    ijk = volume.ras_to_ijk(ends)
+    outside = ((ijk < -0.5) | (ijk > np.array(volume.array.shape[::-1]) - 0.5)).any(axis=1)
+    return np.count_nonzero(outside & ~beyond_sides(volume, ends)) / len(points)
+
+
+def _beyond_image(volume: Volume, surface: Surface) -> Surface:
+    """A surface as wide as a body usually is where a narrow image holds a part of it alone."""
+    if not is_narrow(volume):
+        return surface
+    half = surface.box.half.copy()
+    half[0] = max(half[0], 2 * HALF_WIDTH_TO_DEPTH * half[1])
+    return replace(surface, box=replace(surface.box, half=half))
 
 
 def _body(volume, surface, agreement, site, doubts, options) -> Placement:
-    mask, offset = voxelize(volume, surface)
-    region = Region(f"{site} marrow body".strip(), Role.MARROW, site, mask, offset)
     unsure = list(doubts)
     if agreement < AGREE:
         unsure.append("The body's outline is not certain: its edges lie elsewhere than expected.")
-    if max(np.isnan(surface.support).mean(), _at_image_s_end(volume, surface)) > CUT:
+    if max(_cut_share(volume, surface), _at_image_s_end(volume, surface)) > CUT:
         unsure.append("The body is cut by the edge of the image.")
+    surface = _beyond_image(volume, surface)
+    mask, offset = voxelize(volume, surface)
+    region = Region(f"{site} marrow body".strip(), Role.MARROW, site, mask, offset)
     return with_roi(volume, region, surface, MARGIN_MM[Role.MARROW], options, unsure, agreement)
 
 
