@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.commands import main as command
 from MarrowAssessLib.commands.study_options import add_study_options, study_files
 from MarrowAssessLib.placement import canal, clicks, found_outline, spine_column, spine_network
 from MarrowAssessLib.placement import find_spine as find_spine_module
@@ -199,6 +200,8 @@ def test_discs_and_fluid_of_a_doubted_level_are_doubted_as_it_is(
         assert regions[disc.roi.name].doubtful == bool(beside)
         assert all(text.startswith(f"The level may be {off} off: ") for text in beside)
     assert sure == {site for site, disc in column.discs.items() if not disc.unsure}
+    all_levels = f"The levels may be {off} off: of a reason; say which level one of the bodies is."
+    assert (all_levels in column.unsure) == ("unsure_lowest" in doubt)
     assert regions["L3 CSF"].doubtful == any("level" in text for text in unsure["L3"])
 
 
@@ -792,7 +795,7 @@ def test_an_error_in_outlines_is_not_taken_for_an_image_without_a_spine(plain, m
     assert not clicks._FOUND
 
 
-def test_a_study_without_a_region_says_that_its_spine_was_found(tmp_path):
+def test_a_study_without_a_region_says_that_its_spine_was_found(tmp_path, capsys):
     digital = shown(healthy(3), "T1", 11, slices=5)
     write_volume(digital.volume, tmp_path / "t1.nrrd")
     study = read_study({Contrast.T1: tmp_path / "t1.nrrd"})
@@ -807,6 +810,10 @@ def test_a_study_without_a_region_says_that_its_spine_was_found(tmp_path):
     assert any(
         note.endswith(f"L3 marrow, L4 marrow, L5 marrow, S1 marrow. {why}") for note in missed
     )
+    words = ["assess", f"--volume=T1={tmp_path / 'one.nrrd'}", "--out", str(tmp_path / "out")]
+    assert command.main(words) == command.BAD_INPUT
+    said = capsys.readouterr().err
+    assert "Nothing can be measured on T1" in said and missed[-1] in said
     # As the command line's --column auto says, beside a region that was drawn as well.
     parser = ArgumentParser()
     add_study_options(parser)

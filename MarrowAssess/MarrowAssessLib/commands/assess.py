@@ -198,9 +198,10 @@ def _nothing_measured(assessment: Assessment) -> str:
     regions = ", ".join(region.name for region in assessment.study.regions)
     single = (s for s in assessment.skipped if not QUANTITIES[s.quantity].site_in_definition)
     reasons = list(dict.fromkeys(one.reason for one in single))
-    return (
+    said = (
         f"Nothing can be measured on {images} in {regions}"
         + (f" ({'; '.join(reasons)})" if reasons else "")
         + "; give images and regions that go together, such as marrow with muscle or disc on T1, "
         "or any region on a PDFF map."
     )
+    return " ".join([said, *assessment.study.notes])  # such as what was not found, and why

@@ -291,7 +291,8 @@ def _said(spine: Spine, names: list[str], click) -> list[str]:
         for d in spine.count_doubts
     ]
     if spine.unsure_lowest and click is None:
-        said.append(f"The levels may be {spine.lowest_off} off: {spine.unsure_lowest}.")
+        why = f"The levels may be {spine.lowest_off} off: {spine.unsure_lowest}"
+        said.append(f"{why}; say which level one of the bodies is.")
     if not spine.lowest and click is None:
         said.append("The sacrum is not in view: say which level one of the bodies is.")
     return said + spine.notes
