@@ -157,6 +157,17 @@ def test_requirements_of_slicer_are_those_of_the_package():
     assert asked and set(asked) <= set(package)
 
 
+def test_extras_that_the_readme_installs_are_those_of_the_package():
+    text = (REPOSITORY / "pyproject.toml").read_text()
+    listed = text.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    known = set(re.findall(r"(?m)^([\w-]+) = ", listed))
+    readme = (REPOSITORY / "README.md").read_text()
+    named = re.findall(r"pip install (?:-\w+ )*\"?\.\[([^\]]+)\]", readme)
+    assert (
+        {"headless", "raw-spectra"} <= {one for each in named for one in each.split(",")} <= known
+    )
+
+
 def test_pip_package_carries_every_resource_the_core_reads():
     text = (REPOSITORY / "pyproject.toml").read_text()
     for module in MODULES:
