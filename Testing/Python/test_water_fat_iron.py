@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from PDFFMapperLib.diffusion.recipe import DIFFUSION
+from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.water_fat.magnitude import magnitude_water_fat
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
+from PDFFMapperLib.water_fat.recipe import WATER_FAT
 from PDFFMapperLib.water_fat.separation import Doubt, separate_water_fat
 from PDFFMapperLib.water_fat.signal_mask import background_noise, signal_mask
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
@@ -185,7 +188,10 @@ def test_air_that_scatters_less_than_noise_stays_out(coils, combined):
     each, disc = coil_images(coils, air=0.0)
     images = combined(each)
     disc = np.repeat(np.repeat(disc, images.shape[-1] // 96, 0), images.shape[-1] // 96, 1)
-    mask = signal_mask(images.astype(np.float32))
+    notes = []
+    mask = signal_mask(images.astype(np.float32), notes=notes)
+    assert all("what is as dark as the darkest parts, which are alike in all" in n for n in notes)
+    assert len(notes) == (images.shape[-1] == 96)  # of what was interpolated the noise tells it
     assert mask[:, ndimage.binary_erosion(disc, iterations=3)].mean() > 0.999
     assert mask[:, ~ndimage.binary_dilation(disc, iterations=6)].mean() < 0.01
 
@@ -200,6 +206,21 @@ def test_air_of_several_coils_stays_out_of_an_abdomen(shared, volunteer, which):
     mask = signal_mask(np.moveaxis(found["image"], -1, 0)[which, None], decays=True)[0]
     assert mask[found["rois"] > 0].all() and mask[found["mask"] > 0].mean() > 0.998
     assert mask[:10, :10].mean() < 0.02 and mask[-6:].mean() < 0.02
+
+
+@pytest.mark.parametrize("coils", [1, 8])
+def test_maps_tell_that_air_counted_by_its_own_level(coils):
+    each, _ = coil_images(coils, air=0.0)
+    images = [Volume(one.astype(np.float32), np.eye(4)) for one in np.sqrt((each**2).sum(0))]
+    told = [
+        DIFFUSION.recipe("adc").make(images, b_values=[0, 100, 200, 300, 400])[0],
+        WATER_FAT.recipe("magnitude").make(
+            images, echo_times_s=1.15e-3 * np.arange(1, 6), field_strength_t=3.0
+        )[0],
+    ]
+    for one in told:
+        notes = [note for note in one.provenance["notes"] if "was left out as air" in note]
+        assert len(notes) == (coils > 1)
 
 
 @pytest.mark.parametrize("decays", [True, False])
@@ -232,8 +253,9 @@ def test_dark_tissue_that_does_not_decay_is_not_the_level_of_air(images, smooth)
     if images == "air of 0":
         echoes[:, :, :16] = 0
     echoes = echoes[[0, -1]] if images == "two b-values" else echoes
-    mask = signal_mask(echoes, decays=images not in ("water", "complex"))
-    assert mask[:, 16:].mean() > 0.99
+    notes = []
+    mask = signal_mask(echoes, decays=images not in ("water", "complex"), notes=notes)
+    assert mask[:, 16:].mean() > 0.99 and not notes
 
 
 @pytest.mark.parametrize("images", ["echoes", "water and fat"])

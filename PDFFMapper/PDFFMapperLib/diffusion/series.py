@@ -134,7 +134,8 @@ def _find_noise(series: DiffusionSeries, settings: SimpleNamespace) -> None:
 def _find_mask(series: DiffusionSeries, settings: SimpleNamespace) -> None:
     """The mask given, else the voxels whose signal stands out of the noise."""
     if settings.mask is None:
-        series.mask = signal_mask(np.moveaxis(np.nan_to_num(series.signal), -1, 0), decays=True)
+        images = np.moveaxis(np.nan_to_num(series.signal), -1, 0)
+        series.mask = signal_mask(images, decays=True, notes=series.notes)
         return
     check_one_grid(settings.mask, series.like)
     series.mask = settings.mask.array > 0

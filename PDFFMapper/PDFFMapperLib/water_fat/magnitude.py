@@ -62,7 +62,11 @@ def magnitude_water_fat(
     magnitudes, times = _checked(magnitudes, echo_times_s)
     spectrum = spectrum or fat_spectrum()
     fat = spectrum.modulation(times, checked_field_strength(field_strength_t))
-    mask = _usable(magnitudes, mask)
+    notes = [
+        "Magnitudes tell water from fat only by fat's side peaks: voxels where both fit about as "
+        "well are marked."
+    ]
+    mask = _usable(magnitudes, mask, notes)
     index = np.flatnonzero(mask)
     flat = magnitudes.reshape(len(magnitudes), -1)
     if noise is None:
@@ -84,10 +88,7 @@ def magnitude_water_fat(
         "echo_times_s": [float(x) for x in times],
         "field_strength_t": float(field_strength_t),
         "noise_sd": float(noise),
-        "notes": [
-            "Magnitudes tell water from fat only by fat's side peaks: voxels where both fit about "
-            "as well are marked."
-        ],
+        "notes": notes,
     }
     return result
 
@@ -105,9 +106,9 @@ def _checked(magnitudes, echo_times_s) -> tuple[np.ndarray, np.ndarray]:
     return magnitudes, times
 
 
-def _usable(magnitudes, mask) -> np.ndarray:
+def _usable(magnitudes, mask, notes: list[str]) -> np.ndarray:
     """The voxels to fit."""
-    mask = signal_mask(magnitudes) if mask is None else np.asarray(mask) != 0
+    mask = signal_mask(magnitudes, notes=notes) if mask is None else np.asarray(mask) != 0
     if mask.shape != magnitudes.shape[1:]:
         raise ValueError(
             f"The mask has shape {mask.shape}, the magnitudes {magnitudes.shape[1:]}; they must "

@@ -44,7 +44,12 @@ def spread(
     return volume
 
 
-def signal_mask(echoes: np.ndarray, noise: float | None = None, decays: bool = False) -> np.ndarray:
+def signal_mask(
+    echoes: np.ndarray,
+    noise: float | None = None,
+    decays: bool = False,
+    notes: list[str] | None = None,
+) -> np.ndarray:
     """Voxels with signal over the noise, bool, shape (slices, rows, columns).
 
     The largest echo of a voxel must pass what noise reaches in one of 10,000 voxels of air, or
@@ -57,6 +62,7 @@ def signal_mask(echoes: np.ndarray, noise: float | None = None, decays: bool = F
         noise: `background_noise` of these, if it is known already.
         decays: all tissue is much darker in the last image than in the first, as in diffusion, so
             that two tell the level of air; of others it takes three.
+        notes: a sentence is added to these where air counted by its own level.
     """
     echoes = np.asarray(echoes, echoes.dtype.newbyteorder("="))  # compiled code knows no other
     level = np.empty(echoes.shape[1:], np.float32)
@@ -68,7 +74,14 @@ def signal_mask(echoes: np.ndarray, noise: float | None = None, decays: bool = F
     darkest = np.percentile(some[some > 0], 100 * _DARK) if some.any() else 0.0
     of_noise = noise * math.sqrt(-2 * math.log(1 - _DARK ** (1 / len(echoes))))
     if darkest > _FLOOR * of_noise:  # there is no air, or none that scatters as it
-        floor, spread_of_floor = _level_of_air(echoes, decays) or (floor, spread_of_floor)
+        if of_air := _level_of_air(echoes, decays):
+            floor, spread_of_floor = of_air
+            if notes is not None:
+                notes.append(
+                    "Air scatters less than noise does (smoothed magnitudes, or several coils): "
+                    "what is as dark as the darkest parts, which are alike in all images, was left "
+                    "out as air; where that is tissue, give a mask (--mask)."
+                )
     alone, together = (
         max(floor + _sds_over_air(len(echoes) / rate) * spread_of_floor, _DARKEST * high)
         for rate in (_FALSE_ALARM, _ALIKE)
