@@ -20,9 +20,9 @@ from PDFFMapperLib.commands.spectrum import lines
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.install.resources import resource_path
 from PDFFMapperLib.spectroscopy import grid, triglyceride
-from PDFFMapperLib.spectroscopy.analysis import FREE, PRIOR, quantities, quantity_of
+from PDFFMapperLib.spectroscopy.analysis import FREE, PRIOR, SKEWED, quantities, quantity_of
 from PDFFMapperLib.spectroscopy.combine import combined
-from PDFFMapperLib.spectroscopy.fit import best_choice, carried, fit
+from PDFFMapperLib.spectroscopy.fit import NOISE_ALONE, best_choice, carried, fit
 from PDFFMapperLib.spectroscopy.grid import fit_grid
 from PDFFMapperLib.spectroscopy.j_coupling import (
     FRAGMENTS,
@@ -38,7 +38,6 @@ from PDFFMapperLib.spectroscopy.model import Choice, SpectrumModel
 from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
 from PDFFMapperLib.spectroscopy.plot import spectrum_svg
 from PDFFMapperLib.spectroscopy.poor_shim import (
-    NOISE_ALONE,
     STRONGLY,
     Averaged,
     beside_baselines,
@@ -475,14 +474,16 @@ def test_derivatives_of_model_and_quantities(free):
     series.tm_ms = np.array([20.0, np.nan])
     model = SpectrumModel(
         series,
-        Choice(free=free, delay=True, methylene_width=True, t2=True, t1=True, chain_length=True),
+        Choice(
+            free, delay=True, methylene_width=True, skew=True, t2=True, t1=True, chain_length=True
+        ),
     )
     rng = np.random.default_rng(1)
     theta = rng.uniform(0.3, 0.9, len(model.names))
     given = {
         "fat_lorentz": 40, "water_lorentz": 60, "fat_gauss": 3e3, "water_gauss": 5e3,
         "fat_shift": 4, "water_shift": -3, "delay": 1e-4, "methylene_lorentz": 9, "ndb": 2.7,
-        "share": 0.3, "water_r2": 45, "fat_r2": 14, "chain_length": 17.9,
+        "share": 0.3, "water_r2": 45, "fat_r2": 14, "chain_length": 17.9, "skew": 9e4,
     }  # fmt: skip
     for name, value in given.items():
         if name in model.at:
@@ -759,7 +760,7 @@ def test_all_answers_are_averaged_over_baselines():
     humped = unforeseen("baseline", truth, [30.0], 400.0, np.random.default_rng(11))
     found = MRS.measure(spectra_of(humped), baseline=True)
     series = found.fitted.model.series
-    averaged = with_baseline(best_choice(series, Choice(), ("delay", "methylene_width")))
+    averaged = with_baseline(best_choice(series, Choice()))
     choices = [replace(one.model.choice, free=True) for one in averaged.fits]
     frees = Averaged(tuple(fit(series, one) for one in choices), averaged.weights)
     constrained, free = (found.get("signal_fat_fraction", x) for x in ("constrained", FREE))
@@ -797,7 +798,7 @@ def test_lines_of_a_poor_shim_share_the_shape_of_the_lipids():
         unforeseen("asymmetric", truth, [30.0], 1000.0, np.random.default_rng(2))
     )
     found = MRS.measure([spectrum], line_shape=True)
-    plain = best_choice(found.fitted.model.series, Choice(), ("delay", "methylene_width"))
+    plain = best_choice(found.fitted.model.series, Choice())
     assert plain.ratio > 1.5
     again = fit(found.fitted.model.series, found.fitted.model.choice, found.fitted.theta)
     assert again.ratio < 0.75 * plain.ratio
@@ -811,6 +812,31 @@ def test_lines_of_a_poor_shim_share_the_shape_of_the_lipids():
         assert answers[1] > 0.8 * answers[0]
     ideal = MRS.measure(spectra_of(made(points=512)), line_shape=True)
     assert "The data ask for no line shape beside Voigt's." in ideal.notes
+
+
+def test_asymmetric_lines_are_fitted_where_that_leaves_noise_alone():
+    """A field that is distributed as gamma, whose third cumulant is 2 x shape x scale^3."""
+    truth = Truth(pdff_percent=50.0, t2_water_ms=1e9, t2_fat_ms=1e9)
+    clean, rng = made(truth, snr=1e9, sequence=NONE), np.random.default_rng(5)
+    noise = rng.normal(0, 1e-3, (*clean.fids.shape, 2)).view(complex)[..., 0]
+    shape, scale = 16, 2 * np.pi * 2.5
+    t = np.arange(clean.fids.shape[1]) * clean.dwell_s
+    field = (1 - 1j * scale * t) ** -float(shape) * np.exp(-1j * shape * scale * t)  # of mean 0
+    ideal = replace(clean, fids=clean.fids + noise)
+    skewed = replace(clean, fids=clean.fids * field + noise)
+    assert not best_choice(ideal, Choice()).model.choice.skew
+    found = best_choice(skewed, Choice())
+    assert found.ratio <= NOISE_ALONE
+    assert found.model.value(found.theta, "skew") == pytest.approx(2 * shape * scale**3, rel=0.15)
+    for key, true in {"fraction": 50.0, "ndb": truth.ndb, "nmidb": truth.nmidb}.items():
+        of = quantities(found.model)[key]
+        assert abs(of(found.theta)[0] - true) < 3 * found.sd(of), key
+    for series, told in ((skewed, True), (ideal, False)):
+        assert (SKEWED in MRS.measure(spectra_of(series)).notes) == told
+    narrow = replace(truth, fwhm_fat_hz=20.0)
+    halved = unforeseen("asymmetric", narrow, [30.0], 1000.0, np.random.default_rng(2))
+    best = best_choice(halved, Choice())  # another shape than the model's
+    assert best.ratio > NOISE_ALONE and not best.model.choice.skew
 
 
 # --- averages, coils, axis ----------------------------------------------------------------------
@@ -1176,7 +1202,7 @@ def test_what_a_scanner_wraps_to_the_end_of_a_signal_is_no_noise():
     series = replace(fine, fids=np.fft.ifft(cut, norm="ortho"), dwell_s=5e-4)
     found = MRS.measure(spectra_of(series))
     assert found.fitted.sigma * found.fitted.model.scale == pytest.approx(1 / 400, rel=0.15)
-    plain = best_choice(found.fitted.model.series, Choice(), ("delay", "methylene_width"))
+    plain = best_choice(found.fitted.model.series, Choice())
     assert plain.ratio > 1.2  # what it distorts shows, and a baseline takes it
     assert found.fitted.ratio < 1.05
 
@@ -1204,7 +1230,7 @@ def test_a_baseline_that_noise_half_hides_is_no_fat(kind):
     truth = Truth(pdff_percent=30.0, t2_water_ms=1e9, t2_fat_ms=1e9)
     humped = unforeseen(kind, truth, [30.0], 800.0, np.random.default_rng(3))
     found = MRS.measure(spectra_of(humped))
-    plain = best_choice(found.fitted.model.series, Choice(), ("delay", "methylene_width"))
+    plain = best_choice(found.fitted.model.series, Choice())
     of = quantities(plain.model)
     for key, true in (("fraction", 30.0), ("ndb", truth.ndb)):
         value = found.get("signal_fat_fraction" if key == "fraction" else key)
@@ -1226,7 +1252,7 @@ def test_fits_with_and_without_baselines_count_by_what_the_data_say():
     fraction = quantity_of("fraction")
     for kind, seed in (("narrow baseline", 6), ("no fault", 0), ("no fault", 3)):
         series = unforeseen(kind, wide, [30.0], 150.0, np.random.default_rng(seed))
-        best = best_choice(series, Choice(), ("delay", "methylene_width"))
+        best = best_choice(series, Choice())
         smooth, given = with_baseline(best), beside_baselines(best)
         behind = smooth.fits[0].bic() - best.bic() - STRONGLY
         share = 1 / (1 + np.exp(behind / 2))
@@ -1249,7 +1275,7 @@ def test_baselines_that_leave_more_than_noise_are_no_baselines():
     """They would take what other lines leave, and intervals would be those of noise."""
     truth = Truth(pdff_percent=50.0, t2_water_ms=1e9, t2_fat_ms=1e9, fwhm_fat_hz=20.0)
     series = unforeseen("asymmetric", truth, [30.0], 1000.0, np.random.default_rng(2))
-    best = best_choice(series, Choice(), ("delay", "methylene_width"))
+    best = best_choice(series, Choice())
     smooth, given = with_baseline(best), beside_baselines(best)
     assert smooth.fits[0].bic() < best.bic() and smooth.fits[0].ratio > NOISE_ALONE
     assert given.fits[0] is best and given.weights[0] == pytest.approx(1)
@@ -1263,7 +1289,7 @@ def test_baselines_that_leave_more_than_noise_are_no_baselines():
 def test_intervals_hold_baselines_that_the_data_speak_against_but_noise_does_not_explain():
     """Where they read elsewhere than more freedom puts them; a fit that is moved stands for it."""
     series = made(points=512)
-    best = best_choice(series, Choice(), ("delay", "methylene_width"))
+    best = best_choice(series, Choice())
     fraction, given = quantity_of("fraction"), beside_baselines(best)
     assert given.fits[0] is best and given.weights[0] > 0.5
     alone = given.value(fraction)
@@ -1283,7 +1309,7 @@ def test_every_answer_counts_all_baselines():
     humped = unforeseen("baseline", truth, [30.0], 150.0, np.random.default_rng(11))
     found = MRS.measure(spectra_of(humped))
     series = found.fitted.model.series
-    given = beside_baselines(best_choice(series, Choice(), ("delay", "methylene_width")))
+    given = beside_baselines(best_choice(series, Choice()))
     choices = [replace(one.model.choice, free=True) for one in given.fits]
     assert len(choices) > 2
     frees = Averaged(tuple(fit(series, one) for one in choices), given.weights)

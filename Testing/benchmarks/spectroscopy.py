@@ -171,7 +171,7 @@ def wrong_by_design(kind: str, count: int) -> None:
             water_shift_hz=rng.normal(0, 5), fat_shift_hz=rng.normal(0, 5),
         )  # fmt: skip
         series = unforeseen(kind, truth, [30.0], SNRS[n % 2], rng)
-        found = best_choice(series, Choice(), ("delay", "methylene_width"))
+        found = best_choice(series, Choice())
         rows.append(("alone", *_errors(found, truth)[:2]))
         given = with_larger_couplings(beside_baselines(found))
         rows.append(("as given", *_told(given, truth)))

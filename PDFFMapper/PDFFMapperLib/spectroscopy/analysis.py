@@ -68,12 +68,13 @@ LEAST_IN_BONE = 0.98  # of a voxel; masks end between voxels
 
 METHOD = (
     f"Water and ten fat peaks of a triglyceride ({HAMILTON}) were fitted "
-    "over -1 to 8 ppm, with Voigt lines and J modulation, by maximum likelihood; fits with smooth "
-    "baselines count beside one without by what the data say for each (Bayesian information "
-    "criterion). Intervals are of the profile likelihood, and hold how fits differ further than by "
-    "noise."
+    "over -1 to 8 ppm, with Voigt lines (asymmetric where the data ask for it and noise alone is "
+    "left) and J modulation, by maximum likelihood; fits with smooth baselines count beside one "
+    "without by what the data say for each (Bayesian information criterion). Intervals are of the "
+    "profile likelihood, and hold how fits differ further than by noise."
 )
 
+SKEWED = "Lines are asymmetric, alike in fat and water: the field within the voxel is skewed."
 COUPLINGS = (
     "Of the coupling constants those of methyl (6.9 Hz) and of olefinic to allylic protons (7 Hz) "
     "stand in a published simulation (SimnTG); 7 Hz for the rest of the chain, 10.9 Hz of olefins "
@@ -182,9 +183,7 @@ def analyze(
     series, cautions = ready.series, []
     choice, with_t2 = _choice(series, settings, cautions)
     tell(progress, 0.0, "Fitting spectra")
-    averaged, of_lines = _with_lines(
-        best_choice(series, choice, ("delay", "methylene_width")), settings
-    )
+    averaged, of_lines = _with_lines(best_choice(series, choice), settings)
     averaged = with_larger_couplings(averaged)
     best = averaged.fits[0]
     tell(progress, 0.4, "Fitting spectra")
@@ -344,7 +343,7 @@ def _free_unsaturation(at: dict[str, int]) -> Quantity:
 
 def _with_lines(best: Fitted, settings: SimpleNamespace) -> tuple[Averaged, list[str]]:
     """The fits with a line shape and baselines, where they are allowed, and what came of it."""
-    said = []
+    said = [SKEWED] if best.model.choice.skew else []
     if settings.line_shape:
         best = with_line_shape(best)
         said.append(

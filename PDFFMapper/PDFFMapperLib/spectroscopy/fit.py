@@ -21,6 +21,8 @@ CHI2_95 = 3.841458820694124
 LEAST_GAIN = 1e-3  # of what an interval allows, below which the search for its end is done
 START_WIDTHS_HZ = (12.0, 30.0, 60.0, 110.0)
 START_NDB, START_SHARE = 2.9, 0.26
+WHERE_ASKED = ("delay", "methylene_width", "skew")  # of Choice: what the data may ask for
+NOISE_ALONE = 1.1  # of residual over noise, which the tail of a signal tells to 3-5 % (SD)
 SHAPE_FREEDOM = 20  # real numbers that a common line shape is counted as
 _PER_HZ = np.pi  # Lorentzian rate (1/s) for each Hz of full width at half maximum
 
@@ -319,13 +321,17 @@ def _end(fitted: Fitted, quantity: Quantity, sd: float, allowed: float) -> float
     return at
 
 
-def best_choice(series: Series, choice: Choice, flags: tuple[str, ...]) -> Fitted:
-    """The fit with those of the flags that the Bayesian information criterion asks for."""
+def best_choice(series: Series, choice: Choice) -> Fitted:
+    """The fit with those of WHERE_ASKED that the Bayesian information criterion asks for.
+
+    Asymmetric lines that leave more than noise are none: they take what other faults leave.
+    """
     best = fit(series, choice)
-    for flag in flags:
+    for flag in WHERE_ASKED:
         asked = replace(best.model.choice, **{flag: True})
         tried = fit(series, asked, carried(best, SpectrumModel(series, asked)))
-        if tried.bic() < best.bic():
+        explained = flag != "skew" or tried.ratio <= NOISE_ALONE
+        if explained and tried.bic() < best.bic():
             best = tried
     return best
 

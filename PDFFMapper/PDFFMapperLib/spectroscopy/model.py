@@ -1,7 +1,7 @@
 """The signal of water and marrow fat in one voxel, over echo, repetition and inversion times.
 
 s(t, TE) = e^(i phi) sum_k rho_k c_k(t, TE, TM) e^(-TE/T2_k) m_k e^(2 pi i f_k (t + t0))
-           e^(-d_k t - g_k^2 t^2/2) h(t)
+           e^(-d_k t - g_k^2 t^2/2 - i a t^3/6) h(t)
 
 c_k is what J coupling leaves at the echo and from there on (multiplets go on evolving). m_k is what
 T1 leaves: 1 - e^(-TR/T1), or 1 - 2 e^(-TI/T1) + e^(-TR/T1) after an inversion. STEAM recovers from
@@ -50,6 +50,8 @@ class Choice:
         free: whether peaks have amplitudes of their own instead of those of a triglyceride.
         delay: whether the first point may lie off the echo's top.
         methylene_width: whether methylene has a Lorentzian width of its own.
+        skew: whether lines may be asymmetric: the field within the voxel has a third cumulant
+            beside its mean (shift) and variance (Gaussian width).
         t2: whether T2 of water and fat are fitted (several TE).
         t1: whether T1 of water and fat are fitted (several TR, TI or TM).
         chain_length: whether the length of fat's chains is fitted, with what is known of it.
@@ -64,6 +66,7 @@ class Choice:
     free: bool = False
     delay: bool = False
     methylene_width: bool = False
+    skew: bool = False
     t2: bool = False
     t1: bool = False
     chain_length: bool = False
@@ -212,6 +215,8 @@ class SpectrumModel:
         common = np.exp(1j * of(theta, f"phase{k}"))
         if self.choice.shape is not None:
             common = common * self.choice.shape
+        if self.choice.skew:
+            common = common * np.exp(-1j * of(theta, "skew") * t**3 / 6)
         shared = []
         for tissue in ("water", "fat"):
             hz = of(theta, f"{tissue}_shift") + drift
@@ -262,17 +267,20 @@ class SpectrumModel:
             own = [-t * table[0, METHYLENE] * self.turns[k, METHYLENE] * narrowed * decay]
         sums *= decay
         fat, half_t2 = sums[0], t**2 / 2
+        amount = of(theta, "water")
+        (of_water, water_r2, water_r1), (of_fat, fat_r2, fat_r1) = (
+            self.left(theta, k, tissue) for tissue in ("water", "fat")
+        )
+        seen = amount * of_water
+        if self.choice.skew:
+            own.append(-1j * t**3 / 6 * (seen * one_water + of_fat * fat))
         water, t_water, t2_water, t_fat, t2_fat, *rest = self.in_window(
             np.array([one_water, t * one_water, half_t2 * one_water, t * fat, half_t2 * fat]
                      + [*sums] + own)
         )  # fmt: skip
         sums = dict(zip(weights, rest, strict=False))
         fat = sums["all"]
-        amount = of(theta, "water")
-        (of_water, water_r2, water_r1), (of_fat, fat_r2, fat_r1) = (
-            self.left(theta, k, tissue) for tissue in ("water", "fat")
-        )
-        seen, turning = amount * of_water, 2j * np.pi
+        turning = 2j * np.pi
         both = seen * water + of_fat * fat
         columns = {
             f"phase{k}": 1j * both,
@@ -293,13 +301,15 @@ class SpectrumModel:
         if self.choice.delay:
             water_hz = 2j * np.pi * (self.water_hz + of(theta, "water_shift") + drift)
             columns["delay"] = of_fat * sums["delay"] + water_hz * seen * water
-        if own:
-            columns["methylene_lorentz"] = of_fat * rest[-1]
+        if self.choice.methylene_width:
+            columns["methylene_lorentz"] = of_fat * rest[len(weights)]
+        if self.choice.skew:
+            columns["skew"] = rest[-1]
         return both, {name: column for name, column in columns.items() if name in self.at}
 
 
 def _bounds(series: Series, choice: Choice) -> dict[str, tuple[float, float]]:
-    """Lowest and highest value of each fitted parameter; rates in 1/s, Gaussian widths in 1/s^2."""
+    """Lowest and highest value of each fitted parameter; rates in 1/s, their squares and cubes."""
     count, limit = len(series.fids), 0.35 * series.frequency_mhz
     bounds = {f"phase{k}": (-np.inf, np.inf) for k in range(count)}
     bounds |= {f"drift{k}": (-60.0, 60.0) for k in range(1, count)}
@@ -319,6 +329,8 @@ def _bounds(series: Series, choice: Choice) -> dict[str, tuple[float, float]]:
         bounds["delay"] = (-2e-3, 2e-3)
     if choice.methylene_width:
         bounds["methylene_lorentz"] = (-60.0, 200.0)
+    if choice.skew:
+        bounds["skew"] = (-2e7, 2e7)
     if choice.t2:
         bounds |= {"water_r2": (1e-3, 400.0), "fat_r2": (1e-3, 100.0)}
     if choice.t1:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from PDFFMapperLib.spectroscopy.fit import Fitted, carried, fit, linearized_at
+from PDFFMapperLib.spectroscopy.fit import NOISE_ALONE, Fitted, carried, fit, linearized_at
 from PDFFMapperLib.spectroscopy.model import Quantity, SpectrumModel
 from PDFFMapperLib.spectroscopy.rows import NONE
 
@@ -29,7 +29,6 @@ BASELINES_MS = (0.5, 1.0, 2.0)  # longer ones are lines: those last 10 ms
 BASELINES_SDS = (10.0, 30.0)  # of noise
 LEAST_WEIGHT = 0.01  # of a fit that counts
 STRONGLY = 6.0  # by which the criterion of a fit without one has to be lower to count as much
-NOISE_ALONE = 1.15  # of residual over noise, which the tail of a signal tells to 3-5 % (SD)
 LIPID_PPM = (-1.0, 3.4)
 COUPLINGS_SD = 0.03  # of all coupling constants, over their size: they are not confirmed
 _KERNEL_MS = 2.0  # the shape is smooth over it
