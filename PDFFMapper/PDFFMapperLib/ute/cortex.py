@@ -21,6 +21,7 @@ from PDFFMapperLib.ute.flare import MOST_LEAN_DEG, leans, tube_of
 from PDFFMapperLib.ute.noise import Noise
 from PDFFMapperLib.ute.ring import MARROW_FAT, REACH, REACH_OF_ONE, Ring, fit_ring
 from PDFFMapperLib.ute.ring_images import MeanLevels, mean_levels
+from PDFFMapperLib.ute.ring_levels import ratio_of_levels
 from PDFFMapperLib.ute.sections import MOST_UNLIKE, Planes, Sections, Slices
 from PDFFMapperLib.ute.shaft import LEAST_CAVITY, axis_along
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
@@ -42,6 +43,7 @@ _DARK = 0.92  # of what lies beside it, below which a voxel of one image may be 
 _CLEARLY_DARK, _LEAST_CONTRAST = 0.8, 5.0  # of what lies beside a fitted ring, and times the noise
 _NEAR, _MOST_MOVED, _OFF_BY_MOVED = 2.0, 0.3, 1.5  # blurs; voxels; SD of a thickness over its move
 _PROFILES = (12**-0.5, 0.85)  # SD across a slice, of its side: of a box, and of a radial readout
+_PROFILE_OFF = 0.15  # of its square: RMS of what was found for simulated slices of .85
 _MOST_ADDED = 1.25  # blur by it over that of images; twice as much reads a PI 3 points too high
 _MOST_TURNS, _NO_TURN_DEG = 4, 1.0  # of planes between two points, until they lie across the bone
 _WIDEST_BONE_MM = 80.0  # across which a cavity is looked for between two points
@@ -202,7 +204,7 @@ class _Found:
         dropped: sections without.
         leaning: how many planes were left out, whose wall leans far from the axis.
         tilt_told: whether sections tell how a bone runs.
-        profile_sd_mm: SD of a thickness by the profile of slices.
+        profile_sd_mm: SD of a thickness by the profile of slices; or one that moves PI as it does.
     """
 
     sections: Slices | Planes
@@ -263,9 +265,8 @@ class _Looking:
         best = variances[int(np.argmin(misfit))]
         if bent > 0:
             best = np.clip(-slope / (2 * bent), variances[0], variances[-1])
-        thick = [np.mean([ring.mean_thickness()[0] for ring in rings]) for rings in tried]
         count = sum(ring.told.magnitudes.size * ring.told.share for ring in found.rings.values())
-        sd = min(1 / (count * max(bent, 1e-12)) ** 0.5, np.ptp(variances) / 2)
+        sd = np.hypot(1 / (count * max(bent, 1e-12)) ** 0.5, _PROFILE_OFF)
         sections = replace(found.sections, profile=float(best**0.5))
         tilt, thick_mm = sections.tilt_deg, sections.mm[0]
         added = float(best**0.5 * thick_mm * np.sin(np.deg2rad(tilt)))
@@ -275,7 +276,8 @@ class _Looking:
                 f"profile blurs its cortex by {added:.2g} mm (SD), more than {_MOST_ADDED:g} times "
                 "what its images do: acquire slices across it, or thinner ones."
             )
-        moved = abs(thick[-1] - thick[0]) / np.ptp(variances) * sd
+        moved = _apart_mm(*(list(tried[n]) for n in (0, -1)))
+        moved *= min(sd / np.ptp(variances), 0.5)
         return replace(
             found, sections=sections, rings=self.again(found, sections), profile_sd_mm=moved
         )
@@ -432,6 +434,18 @@ class _Looking:
         return float(np.linalg.norm(parts))
 
 
+def _apart_mm(rings: list[Ring], other: list[Ring]) -> float:
+    """By how much two fits of rings differ in thickness; or one that moves their PI as much."""
+    thick = [np.mean([ring.mean_thickness()[0] for ring in each]) for each in (rings, other)]
+    apart = abs(float(thick[1] - thick[0]))
+    if len(rings[0].levels) == 1:
+        return apart
+    told = [[ring.told for ring in each] for each in (rings, other)]
+    ratio, moved = (ratio_of_levels(each).value for each in told)
+    by_mm = np.mean([one.of_ratio(one.by_thickness, ratio) for one in told[0]])
+    return max(apart, abs(float((moved - ratio) / by_mm)))
+
+
 def _planes(across: Slices, images: int) -> Planes:
     """Planes across a bone that runs obliquely to the slices.
 
@@ -505,8 +519,8 @@ def _tilt_notes(found: _Found) -> list[str]:
         said.append(
             f"Slices of {sections.mm[0]:.2g} mm blur an oblique cortex by their profile: an SD of "
             f"{sections.profile * sections.mm[0]:.2g} mm fits best, between "
-            f"{_PROFILES[0]:.2g} and {_PROFILES[1]:.2g} of a slice. PI of simulated bones read up "
-            "to 2 points too high so, which its interval does not hold."
+            f"{_PROFILES[0]:.2g} and {_PROFILES[1]:.2g} of a slice. How far that may be off is in "
+            "the intervals, which are wide therefore; thinner slices, or across it, tell more."
         )
     return said
 
