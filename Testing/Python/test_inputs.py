@@ -337,6 +337,8 @@ def test_headers_without_voxels_place_or_end_say_so(tmp_path):
         read_volume(tmp_path / "a.nrrd")
     with pytest.raises(ValueError, match="its header does not say the size or place of its voxels"):
         squared(np.diag([1.0, 0, 1, 1]), [2, 2, 2], tmp_path / "a.nii")
+    for size in np.float32((0.01, 300.0)):
+        squared(np.diag([size, size, size, 1.0]), [2, 2, 2], tmp_path / "a.nii")
     for size in (0.0015, 1e9):
         with pytest.raises(ValueError, match=r"its voxels are said to be of .* mm; 0.01 to 300 mm"):
             squared(np.diag([size, 1.5, 4, 1]), [2, 2, 2], tmp_path / "a.nii")

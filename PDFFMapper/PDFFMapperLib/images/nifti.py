@@ -108,7 +108,8 @@ def squared(matrix: np.ndarray, shape: list[int], path: Path) -> tuple[np.ndarra
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     if not np.isfinite(matrix).all() or not (spacing > 0).all():
         raise ValueError(f"{path}: its header does not say the size or place of its voxels.")
-    if not (VOXEL_MM[0] <= spacing.min() and spacing.max() <= VOXEL_MM[1]):
+    least, most = 0.999 * VOXEL_MM[0], 1.001 * VOXEL_MM[1]  # headers round to single precision
+    if not (least <= spacing.min() and spacing.max() <= most):
         shown = " x ".join(f"{one:.3g}" for one in spacing)
         raise ValueError(
             f"{path}: its voxels are said to be of {shown} mm; {VOXEL_MM[0]:g} to {VOXEL_MM[1]:g} "
