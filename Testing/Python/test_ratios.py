@@ -268,6 +268,20 @@ def test_zero_csf_is_refused_by_name(spine):
         measure(spine)
 
 
+def test_an_image_of_one_value_is_no_measurement(spine):
+    """It read VBQ 1.00, below what is expected."""
+    skipped = {}
+    for level in (7.0, 7.5):  # the second is not whole: it has no step of rounding
+        measured = measure(with_volumes(spine, T1=level))
+        keys = {one.quantity for one in measured.measurements}
+        assert not keys & {"vbq", "vbq_l1", "vbq_mean", "t1_marrow_muscle", "t1_marrow_disc"}
+        skipped = {one.quantity: one.reason for one in measured.skipped}
+        assert skipped["vbq"] == "T1 has one value in marrow and L3 CSF"
+    assert "T1 has one value in L" in skipped["t1_marrow_muscle"]
+    spine.volumes[Contrast.T1].array[0, 85, 0] += 1  # one voxel of CSF
+    assert value(spine, "vbq", "L1-L4") > 1
+
+
 def test_what_cannot_be_measured_says_why(spine):
     study = Study(spine.volumes, [r for r in spine.regions if r.site != "L2"])
     reasons = {s.quantity: s.reason for s in measure(study).skipped}
@@ -546,6 +560,7 @@ def test_vbq_of_whole_bodies_is_told_from_that_of_the_middle(width_mm, told):
     ):
         mask = np.zeros(array.shape, bool)
         mask[:, 20 * n : 20 * n + 10, :width_mm] = True
+        array[mask] += n
         regions.append(Region.from_mask(name, role, site, mask))
     study = Study({Contrast.T1: Volume(array, np.eye(4), "T1")}, regions)
     assert any("over whole vertebral bodies" in c for c in cautions_of(study, "vbq")) is told

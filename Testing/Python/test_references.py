@@ -198,6 +198,14 @@ def test_the_cut_off_of_fat_beside_hydroxyapatite_stands_beside_vertebrae(site, 
     assert expected("marrow_fat_hap", site, 50, "F") is None
 
 
+@pytest.mark.parametrize("quantity", ["t1_marrow_muscle", "t1_marrow_disc"])
+def test_what_holds_for_infants_is_said_only_where_the_age_is_not_known(quantity):
+    (unknown,) = thresholds(quantity, "L3")
+    assert unknown.caution.startswith("Not valid under one year")
+    assert [one.caution for one in thresholds(quantity, "L3", 34)] == [None]
+    assert thresholds(quantity, "L3", 0.5) == []
+
+
 def test_quantities_and_sites_of_the_data_are_known():
     known = {*OTHER_SITES, "erector spinae", "psoas", "multifidus", "paraspinal"}
     for entry in ENTRIES:

@@ -242,6 +242,11 @@ def _without_value(region: Region, array: np.ndarray) -> bool:
     return region.voxels > 0 and not np.isfinite(region.values(array)).any()
 
 
+def one_value(*parts: Statistics) -> bool:
+    """Whether all voxels of several regions hold one and the same value: that is no signal."""
+    return all(one.sd == 0 and one.median == parts[0].median for one in parts)
+
+
 def ratio(top: Statistics, bottom: Statistics) -> tuple[float, tuple[float, float] | None]:
     """Ratio of two medians with its 95 % interval (first-order error propagation on the log)."""
     value = top.median / bottom.median

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import Quantity
-from MarrowAssessLib.measures.book import Book, ratio
+from MarrowAssessLib.measures.book import Book, one_value, ratio
 from MarrowAssessLib.measures.measurement import Measurement, Skipped
 from MarrowAssessLib.study.regions import Region
 
@@ -22,6 +22,10 @@ def tissue_ratio(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
             continue
         top = book.statistics(quantity, region, contrast)
         bottom = book.divisor(quantity, other, contrast)
+        if one_value(top, bottom):
+            said = f"{contrast.value} has one value in {region.name} and {other.name}"
+            found.append(Skipped(quantity.key, said))
+            continue
         value, ci = ratio(top, bottom)
         one = Measurement(
             quantity.key, region.site, value, (region.name,), (other.name,), top, bottom, ci

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from MarrowAssessLib.catalogue.quantities import Quantity
-from MarrowAssessLib.measures.book import Book
+from MarrowAssessLib.measures.book import Book, one_value
 from MarrowAssessLib.measures.measurement import Measurement, Skipped
 from MarrowAssessLib.study.regions import Region, Statistics
 
@@ -29,6 +29,8 @@ def levels_over_csf(book: Book, quantity: Quantity) -> list[Measurement | Skippe
         return [Skipped(quantity.key, f"no CSF region at {' or '.join(quantity.divisor_sites)}")]
     levels = [book.statistics(quantity, body, contrast) for body in bodies]
     bottom = book.divisor(quantity, csf, contrast)
+    if one_value(*levels, bottom):
+        return [Skipped(quantity.key, f"{contrast.value} has one value in marrow and {csf.name}")]
     if quantity.combined == "mean":
         value = float(np.mean([one.mean for one in levels])) / bottom.mean
     else:

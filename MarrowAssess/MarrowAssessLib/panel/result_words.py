@@ -86,7 +86,10 @@ def _said_lines(said: Sequence[object], shown: bool) -> list[str]:
 def cell_text(row: ResultRow) -> str:
     """All that is known of one number."""
     expected = _("expected {range}").format(range=row.expected) if row.expected else ""
-    said = [f"{row.site} {row.quantity} {row.value}".strip(), expected, verdict_word(row.verdict)]
+    verdict = verdict_word(row.verdict)
+    if row.verdict == "no reference" and row.tone:  # a published rule says something
+        verdict = _("no z-score")
+    said = [f"{row.site} {row.quantity} {row.value}".strip(), expected, verdict]
     return "\n".join([", ".join(filter(None, said)), row.details])
 
 

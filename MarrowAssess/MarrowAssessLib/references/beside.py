@@ -78,7 +78,7 @@ def thresholds(
             entry["value"],
             entry["meaning"],
             entry["accuracy"],
-            entry["caution"],
+            entry["caution"] or (entry.get("without_age") if query.age is None else None),
             records_of(entry),
         )
         for entry in data()["thresholds"]
