@@ -359,3 +359,21 @@ def test_signals_that_grow_are_judged_where_fat_is_little(
             check_decay(result)
     else:
         check_decay(result)
+
+
+@pytest.mark.parametrize(
+    ("told", "r2star_per_s", "is_refused"),
+    [(600, -20.0, True), (400, -20.0, False), (400, -40.0, True), (50, -40.0, False)],
+)
+def test_signals_that_grow_may_be_noise_where_few_voxels_tell_it(told, r2star_per_s, is_refused):
+    mask, lean = np.ones(1000, bool), np.zeros(1000)
+    decay, sd = np.full(1000, r2star_per_s), np.full(1000, 20.0)
+    result = SimpleNamespace(
+        mask=mask, confident=np.arange(1000) < told, pdff_percent=lean, r2star_per_s=decay,
+        r2star_sd=sd,
+    )  # fmt: skip
+    if is_refused:
+        with pytest.raises(ValueError, match="Signals grow with the echo time"):
+            check_decay(result)
+    else:
+        check_decay(result)
