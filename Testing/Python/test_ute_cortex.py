@@ -21,6 +21,9 @@ from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute.bone import BY_EDGES, NO_VOXEL, cortex_values
 from PDFFMapperLib.ute.cortex import DIRECTIONS, MOST_TILT_DEG, find_cortex, marrow_signal
+from PDFFMapperLib.ute.cortex import _Found as Found
+from PDFFMapperLib.ute.cortex import _tilt_notes as tilt_notes
+from PDFFMapperLib.ute.cortex import _upright as upright
 from PDFFMapperLib.ute.cortex_budget import cortex_budget
 from PDFFMapperLib.ute.curve import closed_curve, placed, polar_curve
 from PDFFMapperLib.ute.echoes import ute_pair, ute_series
@@ -626,6 +629,13 @@ def test_planes_that_cut_a_leaning_wall_are_left_out(neck):
     assert 1.001 < cut / last.mean_thickness()[0] < 1.01
     with pytest.raises(ValueError, match="In all planes across the bone its wall leans more than"):
         find_cortex(neck, 0.85, np.stack([16 * truth.along, 22 * truth.along]))
+    each, found = list(found.rings.items()), Found(found.sections, {}, 0)
+    two = replace(found, rings={k: replace(one, upright=1.0) for k, one in each[:2]})
+    assert "fewer than three planes do not tell how its wall leans" in tilt_notes(upright(two))[0]
+    three = upright(replace(found, rings=dict(each[:3])))
+    assert "as the planes beside tell" in tilt_notes(three)[0]
+    with pytest.raises(ValueError, match="or too few planes beside tell its lean"):
+        upright(replace(found, rings=dict(each[:7:3])))
 
 
 def test_a_wall_that_leans_is_told_by_the_rings_beside_it():

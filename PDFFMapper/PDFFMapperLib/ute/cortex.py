@@ -72,8 +72,8 @@ NO_RING_BETWEEN = (
 
 NO_TUBE = (
     f"In all planes across the bone its wall leans more than {MOST_LEAN_DEG:g} degrees from its "
-    "axis, or borders on planes where it does, as at a femoral head or trochanter: state two "
-    "points as the ends of a part that is a tube."
+    "axis, or borders on planes where it does, as at a femoral head or trochanter, or too few "
+    "planes beside tell its lean: state two points as the ends of a part that is a tube."
 )
 
 NO_DARK_RING = (
@@ -475,12 +475,12 @@ def _upright(found: _Found) -> _Found:
     Fewer than three planes do not tell how it leans and stay as they are.
 
     Raises:
-        ValueError: it leans far in all planes.
+        ValueError: it leans far, or is not told, in all planes.
     """
-    walls = {k: (one.curve, np.mean(one.edges(), axis=0)) for k, one in found.rings.items()}
-    lean = leans(walls, found.sections.longest_mm)
     if len(found.rings) < LEAST_PLANES:
         return found
+    walls = {k: (one.curve, np.mean(one.edges(), axis=0)) for k, one in found.rings.items()}
+    lean = leans(walls, found.sections.longest_mm)
     kept = {k: replace(found.rings[k], upright=np.cos(lean[k])) for k in tube_of(lean)}
     if not kept:
         raise ValueError(NO_TUBE)
@@ -491,11 +491,18 @@ def _tilt_notes(found: _Found) -> list[str]:
     """What is oblique, or that it is not told."""
     sections, tilt = found.sections, f"{found.sections.tilt_deg:.0f}"
     if isinstance(sections, Planes):
+        of_lean = (
+            "where its wall leans, as the planes beside tell, thickness is that along the wall's "
+            "normal."
+            if all(np.ndim(one.upright) for one in found.rings.values())
+            else "fewer than three planes do not tell how its wall leans, and read one that leans "
+            "too thick."
+        )
         said = [
             f"The bone runs {tilt} degrees oblique to the slices: it was measured in planes "
             f"across itself, {sections.longest_mm:.2g} mm apart, by the voxels as they lie "
-            "(nothing is interpolated). That takes it to be straight within such a layer; where "
-            "its wall leans, as the planes beside tell, thickness is that along the wall's normal."
+            "(nothing is interpolated). That takes it to be straight within such a layer; "
+            + of_lean
         ]
         if found.leaning:
             said.append(
