@@ -65,6 +65,21 @@ def test_pdff_is_unbiased_by_t1_and_both_t1_are_right():
     assert facts["typical_t1_ms"]["fat"] == pytest.approx(T1_FAT, rel=0.05)
 
 
+@pytest.mark.parametrize("coils", [1, 8])
+def test_air_that_counts_by_its_own_level_is_told(coils):
+    """Of the squares of several coils that are summed."""
+    rng, volumes = np.random.default_rng(1), []
+    for one in images(air=False):
+        noise = rng.standard_normal((2 * coils, *SHAPE)) * 0.25
+        air = np.sqrt((noise**2).sum(0))
+        both = np.concatenate([air, one.array], axis=2)[:, :36]  # rows that hold fat
+        volumes.append(one.with_array(both, one.name))
+    maps, facts = made(volumes)
+    assert (maps["doubt"][..., :40] & Doubt.LOW_SIGNAL > 0).mean() > 0.98
+    assert (maps["doubt"][..., 56:] == 0).mean() > 0.9
+    assert sum("was left out as air" in limit for limit in facts["limits"]) == (coils > 1)
+
+
 def test_b1_is_taken_from_its_map_or_stated():
     volumes = images(b1=SHADE)
     maps, facts = made(volumes)

@@ -444,12 +444,12 @@ def of_two_flip_angles(
         check_one_grid(settings.b1, images[0])
         b1 = np.nan_to_num(settings.b1.array / 100)
     mask = _mask(settings, images[0])
-    result = two_flip_angles(*zip(*pairs, strict=True), flips, repetition, b1, mask)
     limits = [
         "It is a PDFF if water and fat were separated with R2* and the peaks of fat; both scans "
         "must have one gain and scale.",
         "Magnitude images never fall below 0: noise raises low and lowers high fractions.",
     ]
+    result = two_flip_angles(*zip(*pairs, strict=True), flips, repetition, b1, mask, limits)
     if settings.b1 is None:
         limits.append(
             f"B1 was taken for {settings.b1_percent:g} % everywhere: an error of 10 % changes T1 "

@@ -58,6 +58,7 @@ def two_flip_angles(
     repetition_time_ms: float,
     b1: float | np.ndarray = 1.0,
     mask: np.ndarray | None = None,
+    notes: list[str] | None = None,
 ) -> TwoFlipAngles:
     """PDFF and T1 of water and fat.
 
@@ -68,6 +69,7 @@ def two_flip_angles(
         repetition_time_ms: of both.
         b1: true over nominal flip angle, a number or one per voxel.
         mask: voxels to compute; those with signal if None.
+        notes: a sentence is added to these where air counted by its own level (`signal_mask`).
 
     Raises:
         ValueError: flip angles, repetition time or B1 cannot be, or no T1 explains the signals.
@@ -83,7 +85,7 @@ def two_flip_angles(
             f"A repetition time from 1 to 1000 ms is expected, {repetition_time_ms:g} was given."
         )
     b1 = np.broadcast_to(np.asarray(b1, float), water[0].shape)
-    mask = signal_mask(np.stack([*water, *fat])) if mask is None else mask != 0
+    mask = signal_mask(np.stack([*water, *fat]), notes=notes) if mask is None else mask != 0
     mask = mask & np.isfinite(np.stack([*water, *fat])).all(0)
     usable = (b1 >= _B1_LIMITS[0]) & (b1 <= _B1_LIMITS[1])
     if not (usable & mask).any():
