@@ -74,7 +74,10 @@ METHOD = (
     "profile likelihood, and hold how fits differ further than by noise."
 )
 
-SKEWED = "Lines are asymmetric, alike in fat and water: the field within the voxel is skewed."
+SKEWED = (
+    "Lines are asymmetric, alike in fat and water: the field within the voxel is skewed, or eddy "
+    "currents turn the phase (--water-reference takes those out)."
+)
 COUPLINGS = (
     "Of the coupling constants those of methyl (6.9 Hz) and of olefinic to allylic protons (7 Hz) "
     "stand in a published simulation (SimnTG); 7 Hz for the rest of the chain, 10.9 Hz of olefins "
