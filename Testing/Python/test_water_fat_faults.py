@@ -362,15 +362,23 @@ def test_signals_that_grow_are_judged_where_fat_is_little(
 
 
 @pytest.mark.parametrize(
-    ("told", "r2star_per_s", "is_refused"),
-    [(600, -20.0, True), (400, -20.0, False), (400, -40.0, True), (50, -40.0, False)],
+    ("told", "of_fat", "r2star_per_s", "is_refused"),
+    [
+        (700, 0, -20.0, True),
+        (400, 0, -20.0, False),
+        (400, 0, -40.0, True),
+        (50, 0, -40.0, False),
+        (150, 600, -20.0, False),  # fat does not make noise of muscle what is told
+    ],
 )
-def test_signals_that_grow_may_be_noise_where_few_voxels_tell_it(told, r2star_per_s, is_refused):
-    mask, lean = np.ones(1000, bool), np.zeros(1000)
-    decay, sd = np.full(1000, r2star_per_s), np.full(1000, 20.0)
+def test_signals_that_grow_may_be_noise_where_few_voxels_tell_it(
+    told, of_fat, r2star_per_s, is_refused
+):
+    fat, decay, confident = np.zeros(1000), np.full(1000, r2star_per_s), np.arange(1000) < told
+    fat[1000 - of_fat :], decay[1000 - of_fat :], confident[1000 - of_fat :] = 95.0, 40.0, True
     result = SimpleNamespace(
-        mask=mask, confident=np.arange(1000) < told, pdff_percent=lean, r2star_per_s=decay,
-        r2star_sd=sd,
+        mask=np.ones(1000, bool), confident=confident, pdff_percent=fat, r2star_per_s=decay,
+        r2star_sd=np.full(1000, 20.0),
     )  # fmt: skip
     if is_refused:
         with pytest.raises(ValueError, match="Signals grow with the echo time"):

@@ -70,9 +70,8 @@ _RISING_PER_S = -10.0  # median R2* where fat is little; pure water leaves 0
 _FATTY_RISING_PER_S = -40.0  # elsewhere; fat of another spectrum or temperature leaves down to -30
 _LITTLE_FAT = 15.0  # percent
 _JUDGED = 0.05  # share of the voxels with little fat that R2* is judged by
-_LEAST_TOLD = 0.1  # share of the voxels, the R2* of fewer was chosen by noise
-_WELL_TOLD = 0.5  # the same, of fewer it may have been: simulated muscle read up to 1.3 SD below 0
-_CHOSEN_SDS = 1.5
+_LEAST_TOLD = 0.05  # share of the voxels, the R2* of fewer was chosen by noise
+_CHOSEN_SDS = 2.0  # times the share not told, under 0; noise takes simulated muscle 1.6 down
 _ABOUT_EQUAL = 10.0  # points from 50 % within which exchanging water and fat changes little
 _MOST_BEYOND = 5.0  # points below 0 or over 100 % to which errors, averaged, may take a fraction
 _REASONS = {0: "confident"} | {
@@ -607,15 +606,16 @@ def _separated(
 def _check_decay(result: WaterFatResult) -> None:
     """Refuse signals that grow from echo to echo: no tissue's do, those in another order do."""
     told = result.confident & np.isfinite(result.r2star_per_s) & np.isfinite(result.r2star_sd)
-    share_told = np.count_nonzero(told) / max(np.count_nonzero(result.mask), 1)
-    if share_told <= _LEAST_TOLD:
+    if np.count_nonzero(told) <= _LEAST_TOLD * np.count_nonzero(result.mask):
         return
-    judged, limit = told, _FATTY_RISING_PER_S
+    judged, among, limit = told, result.mask, _FATTY_RISING_PER_S
     lean = told & (result.pdff_percent < _LITTLE_FAT)
     if np.count_nonzero(lean) > _JUDGED * np.count_nonzero(told):
-        judged, limit = lean, _RISING_PER_S
+        fatty = result.pdff_percent >= _LITTLE_FAT
+        judged, among, limit = lean, result.mask & ~fatty, _RISING_PER_S
     median, sd = np.median(result.r2star_per_s[judged]), np.median(result.r2star_sd[judged])
-    if median < (limit if share_told > _WELL_TOLD else min(limit, -_CHOSEN_SDS * sd)):
+    untold = 1 - np.count_nonzero(judged) / np.count_nonzero(among)
+    if median < min(limit, -_CHOSEN_SDS * untold * sd):
         raise ValueError(
             f"Signals grow with the echo time (median R2* {median:.0f} 1/s), which those of no "
             "tissue do; check the order of the images and their echo times (and the fat spectrum)."
