@@ -578,7 +578,7 @@ def test_pet_that_slicer_left_as_activity_is_measured_as_suv(tmp_path, monkeypat
              "CorrectedImage", "SeriesType", "SeriesDate", "SeriesTime", "AcquisitionDate",
              "AcquisitionTime", "RescaleIntercept",
              "RadiopharmaceuticalInformationSequence")  # fmt: skip
-    facts = {key: header()[key].value for key in known}
+    facts = {key: header()[key].value for key in known} | {"RescaleSlope": 1.0}
     files = {}
     for k in range(3):
         file = classic_slice(tmp_path, f"{k}.dcm", k, np.full((6, 5), 100, np.int16),
