@@ -105,11 +105,8 @@ def with_roi(
     score: float = float("nan"),
 ) -> Placement:
     """A body with the measurement ROI inside it."""
-    if is_narrow(volume) and body.voxels:
-        wider, own = continued(body.mask, volume, margin_mm)
-        mask = eroded(wider, volume, margin_mm)[own]
-    else:
-        mask = eroded(body.mask, volume, margin_mm)
+    mask = eroded(body.mask, volume, margin_mm)
+    if not is_narrow(volume):
         mask &= _central(volume, surface, mask.shape, body.offset)
     if "vein" in options.leave_out:
         mask &= _typical(volume.array[body.box], mask)
@@ -212,9 +209,15 @@ def _doubts(
 
 
 def eroded(mask: np.ndarray, volume: Volume, margin_mm: float) -> np.ndarray:
-    """The voxels deeper inside a mask than a margin in mm (beyond the mask is outside)."""
+    """The voxels deeper inside a mask than a margin in mm (beyond the mask is outside).
+
+    Beyond the sides of a narrow image it goes on.
+    """
     if not mask.any() or margin_mm <= 0:
         return mask.copy()
+    if is_narrow(volume):
+        wider, own = continued(mask, volume, margin_mm)
+        return depth_mm(wider, volume.spacing)[own] >= margin_mm
     return depth_mm(mask, volume.spacing) >= margin_mm
 
 

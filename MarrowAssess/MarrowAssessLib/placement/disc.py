@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.placement.body import MARGIN_MM, Placement, ball, eroded, place_body
+from MarrowAssessLib.placement.narrow import NARROW_MM, continued, is_narrow, width_mm
 from MarrowAssessLib.placement.star_surface import sample
 from MarrowAssessLib.placement.vertebra import (
     BodyPrior,
@@ -55,14 +56,15 @@ def disc_between(
     offset, places = voxels_holding(volume, both, spare=1)
     points = places.reshape(-1, 3)
     inside = _between(points, upper, lower)
-    mask = ndimage.binary_opening(inside.reshape(places.shape[:3]), ball(OPENED_MM, volume.spacing))
+    mask = _opened(inside.reshape(places.shape[:3]), volume, OPENED_MM)
     name = f"{site} disc".strip()
     body = Region(f"{name} body", Role.DISC, site, mask, offset)
     roi = Region(name, Role.DISC, site, eroded(mask, volume, margin), offset)
     unsure = []
     across = np.abs(product(points - both.mean(axis=0), top.axes[:2].T))
     middle = across.max(axis=1) < MIDDLE_MM
-    height = inside[middle].sum() * volume.voxel_volume_mm3 / (2 * MIDDLE_MM) ** 2
+    height = inside[middle].sum() * volume.voxel_volume_mm3 / (2 * MIDDLE_MM)
+    height /= min(2 * MIDDLE_MM, width_mm(volume))
     if not DISC_BOUNDS_MM[0] <= height <= DISC_BOUNDS_MM[1]:
         unsure.append(f"The disc is {height:.0f} mm high; 3 to 20 mm is usual.")
     if not roi.voxels:
@@ -99,10 +101,9 @@ def disc_seen(
         rows = rows[~surface.contains(points[rows])]
     mask = np.zeros(len(points), bool)
     mask[rows] = True
-    mask = ndimage.binary_opening(
-        mask.reshape(places.shape[:3]), ball(OPENED_SEEN_MM, volume.spacing)
-    )
-    if mask.sum() * volume.voxel_volume_mm3 < LEAST_DISC_MM3:
+    mask = _opened(mask.reshape(places.shape[:3]), volume, OPENED_SEEN_MM)
+    least = LEAST_DISC_MM3 * min(width_mm(volume) / NARROW_MM, 1)
+    if mask.sum() * volume.voxel_volume_mm3 < least:
         found = disc_between(volume, top, bottom, site)
         found.doubt("The disc is hardly seen: it is what lies between the bodies.")
         return found
@@ -114,6 +115,14 @@ def disc_seen(
     if not roi.voxels:
         found.doubt(f"Nothing is left {MARGIN_MM[Role.DISC]:g} mm inside the disc.")
     return found
+
+
+def _opened(mask: np.ndarray, volume: Volume, mm: float) -> np.ndarray:
+    """A mask without pieces that are thinner; beyond the sides of a narrow image it goes on."""
+    own = (...,)
+    if mask.any() and is_narrow(volume):
+        mask, own = continued(mask, volume, mm)
+    return ndimage.binary_opening(mask, ball(mm, volume.spacing))[own]
 
 
 def _between(points: np.ndarray, upper: Surface, lower: Surface) -> np.ndarray:

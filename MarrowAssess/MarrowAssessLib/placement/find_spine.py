@@ -27,6 +27,7 @@ from MarrowAssessLib.placement.found_spine import (
     image_axes,
 )
 from MarrowAssessLib.placement.mirror import across
+from MarrowAssessLib.placement.narrow import is_narrow, width_mm
 from MarrowAssessLib.placement.sacrum import tell_lowest
 from MarrowAssessLib.placement.spine_network import PIXEL_MM, Structure, probabilities
 from MarrowAssessLib.placement.star_surface import sample
@@ -234,6 +235,12 @@ def find_spine(
     if coarse > SURE_MM and spine.lowest:
         spine.unsure_lowest = spine.unsure_lowest or (
             f"the image's voxels measure {coarse:.1f} mm from front to back or from head to foot"
+        )
+        spine.lowest_off = ONE_OR_MORE
+    if all(is_narrow(volume) for volume in volumes) and spine.lowest:
+        spine.unsure_lowest = spine.unsure_lowest or (
+            f"the image is {width_mm(volumes[0]):.0f} mm wide and may lie beside the middle of the "
+            "sacrum"
         )
         spine.lowest_off = ONE_OR_MORE
     leaves = aside > ASKEW_DEG and _at_a_side(spine.bodies[-1], spine.frame)
