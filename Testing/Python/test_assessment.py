@@ -131,6 +131,21 @@ def test_regions_that_are_doubted_alike_share_a_line(phantom):
     ]
 
 
+def test_where_all_is_doubted_no_reference_is_said_to_be_missing(phantom):
+    study = phantom.study()
+    study.age_years = 55.0
+    assert "doubtful" not in assess(study).counts_text
+    for region in study.regions:
+        region.doubtful, region.cautions[:] = True, ["Of one reason."]
+    unsure = assess(study)
+    assert result(unsure, "vbq", "L1-L4").expectation
+    assert {one.kind for one in headlines(unsure)} == {"doubtful"}
+    count = len(unsure.results)
+    assert f"; {count} without a verdict, being of doubtful regions." in unsure.counts_text
+    study.age_years = None
+    assert "age is not known" in headlines(assess(study))[-1].says
+
+
 def test_a_value_of_several_levels_colors_none_of_them(phantom):
     study = phantom.study()
     t1 = {Contrast.T1: study.volumes[Contrast.T1]}

@@ -285,6 +285,8 @@ class Assessment:
         ]
         also = f"; {len(stated)} others have a statement" if stated else ""
         also += f" ({', '.join(by_kind)})" if by_kind else ""
+        doubted = sum(bool(one.doubtful) for one in results)
+        also += f"; {doubted} without a verdict, being of doubtful regions" if doubted else ""
         texture = len(self.results) - len(results)
         also += f"; {texture} texture features" if texture else ""
         of = " and sex" if self.study.sex else ""

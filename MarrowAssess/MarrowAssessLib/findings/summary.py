@@ -37,7 +37,8 @@ def headlines(assessment: Assessment) -> list[Headline]:
     if assessment.scored and not assessment.outside:
         says = "No value that has a reference lies outside its 95 % range."
         lines.append(Headline("", says, EXPECTED, "verdict"))
-    if not assessment.scored and (not spoken or assessment.study.age_years is None):
+    age_lacks = assessment.study.age_years is None
+    if not assessment.scored and (age_lacks or not (spoken or _all_doubted(assessment))):
         lines.append(Headline("", _why_nothing(assessment), OPEN, "nothing"))
     pattern = assessment.t1_pattern
     if pattern and not pattern.rule_holds:
@@ -146,10 +147,16 @@ def _site_list(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+def _all_doubted(assessment: Assessment) -> bool:
+    """Then references may speak of the values, but their regions are doubtful: that is said."""
+    return bool(assessment.results) and all(one.doubtful for one in assessment.results)
+
+
 def _why_nothing(assessment: Assessment) -> str:
     if assessment.study.age_years is None:
         return "No value could be compared with an age reference: the patient's age is not known."
-    wants = {comparable_by(r.measurement.quantity) for r in assessment.results}
+    compared = (one for one in assessment.results if not one.doubtful)
+    wants = {comparable_by(one.measurement.quantity) for one in compared}
     return (
         "No published reference, frequency or rule speaks of these values at this age; "
         f"{min(wants, default='own controls')} would make them comparable."
