@@ -431,7 +431,7 @@ def test_few_slices_cubes_and_other_contrasts_shift_no_level(contrast, slices, s
 def test_one_or_two_slices_through_the_middle_are_measured_as_in_the_whole_image(plain, slices):
     """The image of VBQ: nothing was left 3 mm inside one or two slices of 4 mm.
 
-    Beside the middle of real images L3 or L4 was taken for S1 in some: a click settles the levels.
+    Beside the middle of real images L4 was taken for S1 in some: a click settles the levels.
     """
     digital, whole = plain
     first = 7 - slices // 2

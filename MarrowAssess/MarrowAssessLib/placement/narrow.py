@@ -6,7 +6,7 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 
 # Two thick slices: well within the narrowest usual body. They doubt the levels: of 37 of 4 mm that
-# lay 6 or 9 mm beside the middle of 18 real images, L3 or L4 was taken for the sacrum in four
+# lay 6 or 9 mm beside the middle of 18 real images, L4 was taken for S1 in three and L5 in one
 # without any other doubt (of 13 in the middle in none).
 NARROW_MM = 10.0
 MEASURED_SO = (
