@@ -10,7 +10,7 @@ import numpy as np
 
 from MarrowAssessLib.references.expected import PERCENTILES, AgeCurve
 from MarrowAssessLib.references.modelled import ModelledCurve
-from MarrowAssessLib.report.axes import HEIGHT, LEFT, WIDTH, Frame, axis, ticks
+from MarrowAssessLib.report.axes import Frame, axis, picture, ticks
 from MarrowAssessLib.report.colors import BAND_COLORS, MODEL_COLOR
 
 POINT_COLOR = "#d55e00"
@@ -40,36 +40,21 @@ def age_plot_svg(
         axis(min(np.nanmin(ends), *values), max(np.nanmax(ends), *values)),
     )
     shown_unit = f" ({unit})" if unit else ""
-    return "".join(
-        [
-            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg" '
-            f'font-family="sans-serif" font-size="11" fill="#222"><title>{escape(title)}</title>',
-            f'<text x="{LEFT}" y="16" font-size="13" font-weight="bold">{escape(title)}'
-            f"{shown_unit}</text>",
-            *ticks(frame),
-            *([model_band(frame, expected)] if modelled else bands(frame, expected)),
-            *_patient(frame, points, age_years),
-            "</svg>",
-        ]
-    )
+    reference = [model_band(frame, expected)] if modelled else bands(frame, expected)
+    parts = [*ticks(frame), *reference, *_patient(frame, points, age_years)]
+    return picture(title, parts, f"{title}{shown_unit}")
 
 
 def bands(frame: Frame, curve: AgeCurve) -> list[str]:
     """A reference's percentile bands over age, as pieces of SVG."""
     parts = []
     for run in _runs(curve):
-
-        def line(row: int, run: slice = run) -> list[str]:
-            pairs = zip(curve.ages_years[run], curve.percentiles[row, run], strict=True)
-            return [f"{frame.x(age):.1f},{frame.y(value):.1f}" for age, value in pairs]
-
+        ages, values = curve.ages_years[run], curve.percentiles[:, run]
         for low, high, color in ((0, 4, BAND_COLORS[0]), (1, 3, BAND_COLORS[1])):
-            outline = " ".join(line(high) + line(low)[::-1])
+            outline = _outline(frame, ages, values[low], values[high])
             parts.append(f'<polygon points="{outline}" fill="{color}"/>')
-        parts.append(
-            f'<polyline points="{" ".join(line(2))}" fill="none" stroke="#2c5f8a" '
-            'stroke-width="2"/>'
-        )
+        middle = frame.points(ages, values[2])
+        parts.append(f'<polyline points="{middle}" fill="none" stroke="#2c5f8a" stroke-width="2"/>')
     last = list(_runs(curve))[-1]
     for n, percentile in enumerate(PERCENTILES):
         parts.append(
@@ -82,20 +67,19 @@ def bands(frame: Frame, curve: AgeCurve) -> list[str]:
 
 def model_band(frame: Frame, model: ModelledCurve) -> str:
     """A modelled band, thinner than any published one, with its name, as a piece of SVG."""
-    low = [
-        f"{frame.x(a):.1f},{frame.y(v):.1f}"
-        for a, v in zip(model.ages_years, model.low, strict=True)
-    ]
-    high = [
-        f"{frame.x(a):.1f},{frame.y(v):.1f}"
-        for a, v in zip(model.ages_years, model.high, strict=True)
-    ]
+    outline = _outline(frame, model.ages_years, model.low, model.high)
     return (
-        f'<polygon points="{" ".join(high + low[::-1])}" fill="{MODEL_COLOR}" fill-opacity="0.08" '
+        f'<polygon points="{outline}" fill="{MODEL_COLOR}" fill-opacity="0.08" '
         f'stroke="{MODEL_COLOR}" stroke-dasharray="2 3"/>'
         f'<text x="{frame.x(model.ages_years[-1]) + 4:.1f}" y="{frame.y(model.high[-1]) + 4:.1f}" '
         f'fill="{MODEL_COLOR}">modelled</text>'
     )
+
+
+def _outline(
+    frame: Frame, ages: Sequence[float], low: Sequence[float], high: Sequence[float]
+) -> str:
+    return frame.points([*ages, *ages[::-1]], [*high, *low[::-1]])
 
 
 def _patient(frame: Frame, points: Sequence[tuple[str, float]], age_years: float) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from html import escape
 
 import numpy as np
 
@@ -26,6 +28,21 @@ class Frame:
         """Where a value lies down."""
         share = (value - self.values[0]) / (self.values[-1] - self.values[0])
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+
+    def points(self, ages: Iterable[float], values: Iterable[float]) -> str:
+        """Where they lie, as a line or polygon of SVG has them."""
+        pairs = zip(ages, values, strict=True)
+        return " ".join(f"{self.x(age):.1f},{self.y(value):.1f}" for age, value in pairs)
+
+
+def picture(title: str, parts: Iterable[str], heading: str = "") -> str:
+    """Pieces of SVG as a picture, below its heading, which is the title where none is given."""
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg" '
+        f'font-family="sans-serif" font-size="11" fill="#222"><title>{escape(title)}</title>'
+        f'<text x="{LEFT}" y="16" font-size="13" font-weight="bold">{escape(heading or title)}'
+        f"</text>{''.join(parts)}</svg>"
+    )
 
 
 def ticks(frame: Frame, across: str = "Age (years)") -> list[str]:

@@ -17,7 +17,7 @@ from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.cohort.tables import CohortResult, copies_text
 from MarrowAssessLib.references.expected import AgeCurve, age_curve
 from MarrowAssessLib.report.age_plot import bands
-from MarrowAssessLib.report.axes import HEIGHT, LEFT, WIDTH, Frame, axis, ticks
+from MarrowAssessLib.report.axes import LEFT, Frame, axis, picture, ticks
 from MarrowAssessLib.report.page import page, shown, table
 
 ODD_Z, FEWEST = 3.5, 10  # robust z (Iglewicz and Hoaglin 1993), and values that it needs
@@ -211,16 +211,8 @@ def _plot(
         f'<text x="{LEFT + 14 + 90 * n}" y="{KEY_Y + 4}">{_SEXES[sex]}</text>'
         for n, sex in enumerate(present)
     ]
-    return "".join(
-        [
-            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg" '
-            f'font-family="sans-serif" font-size="11" fill="#222"><title>{escape(title)}</title>',
-            f'<text x="{LEFT}" y="16" font-size="13" font-weight="bold">{escape(title)}, '
-            f"n = {len(rows)}</text>",
-            *ticks(frame), *(bands(frame, curve) if curve is not None else []), *points, *key,
-            "</svg>",
-        ]
-    )  # fmt: skip
+    expected = bands(frame, curve) if curve is not None else []
+    return picture(title, [*ticks(frame), *expected, *points, *key], f"{title}, n = {len(rows)}")
 
 
 def _numbers(rows: Sequence[Mapping]) -> list[str]:

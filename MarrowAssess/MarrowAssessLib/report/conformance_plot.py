@@ -50,11 +50,9 @@ def conformance_svg(found: Conformance, title: str) -> str:
 def _condition(found: Conformance, name: str, frame: Frame, n: int) -> list[str]:
     color = SOURCE_COLORS[n % len(SOURCE_COLORS)]
     accuracy, truth = found.by_condition[name], found.truth
-    ends = [
-        (t, accuracy.intercept.value + (accuracy.slope.value - 1) * t)
-        for t in (float(truth.min()), float(truth.max()))
-    ]
-    line = " ".join(f"{frame.x(t):.1f},{frame.y(e):.1f}" for t, e in ends)
+    ends = [float(truth.min()), float(truth.max())]
+    errors = [accuracy.intercept.value + (accuracy.slope.value - 1) * t for t in ends]
+    line = frame.points(ends, errors)
     parts = [f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="1.5"/>']
     parts += [
         f'<circle cx="{frame.x(t):.1f}" cy="{frame.y(v - t):.1f}" r="3.5" fill="{color}" '

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import numpy as np
 
-from MarrowAssessLib.report.axes import HEIGHT, LEFT, RIGHT, WIDTH, Frame, axis, ticks
+from MarrowAssessLib.report.axes import RIGHT, WIDTH, Frame, axis, picture, ticks
 from MarrowAssessLib.statistics.curves import ReferenceCurve
 
 _LINE, _POINT, _LIMIT = "#2c5f8a", "#d55e00", "#9a9a9a"
@@ -32,7 +30,7 @@ def curve_svg(curve: ReferenceCurve, title: str) -> str:
             f'<text x="{WIDTH - RIGHT + 4}" y="{frame.y(values[-1]) + 4:.1f}" fill="{_LINE}">'
             f"P{percent}</text>"
         )
-    return _picture(title, [*ticks(frame), *parts])
+    return picture(title, [*ticks(frame), *parts])
 
 
 def worm_svg(curve: ReferenceCurve, title: str) -> str:
@@ -51,24 +49,10 @@ def worm_svg(curve: ReferenceCurve, title: str) -> str:
         for z, off in zip(expected, deviation, strict=True)
         if abs(z) <= 3
     ]
-    return _picture(title, [*ticks(frame, "Expected z"), *parts])
+    return picture(title, [*ticks(frame, "Expected z"), *parts])
 
 
 def _line(frame: Frame, across: np.ndarray, up: np.ndarray, color: str, style: str) -> str:
     kept = np.isfinite(up)
-    points = " ".join(
-        f"{frame.x(a):.1f},{frame.y(u):.1f}" for a, u in zip(across[kept], up[kept], strict=True)
-    )
+    points = frame.points(across[kept], up[kept])
     return f'<polyline points="{points}" fill="none" stroke="{color}" {style}/>'
-
-
-def _picture(title: str, parts: list[str]) -> str:
-    return "".join(
-        [
-            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg" '
-            f'font-family="sans-serif" font-size="11" fill="#222"><title>{escape(title)}</title>',
-            f'<text x="{LEFT}" y="16" font-size="13" font-weight="bold">{escape(title)}</text>',
-            *parts,
-            "</svg>",
-        ]
-    )

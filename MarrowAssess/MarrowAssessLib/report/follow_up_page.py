@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from PDFFMapperLib.install.resources import resource_path
 from PDFFMapperLib.install.software import VERSION
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
@@ -15,7 +13,7 @@ from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
 from MarrowAssessLib.follow_up.change import NO_ERROR, NOT_COMPARABLE, Change, Trend, counts
 from MarrowAssessLib.follow_up.course import Course, Place
 from MarrowAssessLib.report.colors import BAND_COLORS, change_color
-from MarrowAssessLib.report.shared import reference_line, report_style
+from MarrowAssessLib.report.shared import chip, filled, reference_line, report_style
 from MarrowAssessLib.report.trend_plot import ERROR_COLOR, Point, shared_ends, trend_plot_svg
 
 ARROWS = {"increase": "▲", "decrease": "▼", "within error": "●", NOT_COMPARABLE: "?"}
@@ -25,7 +23,6 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 def follow_up_page(course: Course) -> str:
     """The page."""
-    template = resource_path("MarrowAssessLib", "Report/follow_up.html").read_text(encoding="utf-8")
     fields = {
         "style": report_style(),
         "research_use": escape(RESEARCH_USE),
@@ -37,7 +34,7 @@ def follow_up_page(course: Course) -> str:
         "methods": "".join(f"<li>{escape(one)}</li>" for one in _methods(course)),
         "references": "".join(map(reference_line, _records(course))) or "<li>None was used.</li>",
     }
-    return re.sub(r"{{(\w+)}}", lambda match: fields[match[1]], template)
+    return filled("follow_up.html", fields)
 
 
 def _patient(course: Course) -> str:
@@ -116,13 +113,9 @@ def _chip(one: Change) -> str:
     """The change in repeatability coefficients on its color."""
     rgb = change_color(one.size)
     dark = 0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2] < 0.55
-    color = ",".join(str(round(255 * c)) for c in rgb)
     known = math.isfinite(one.size)
     text = f"{ARROWS[one.verdict]} {one.size:+.1f} RC" if known else "not comparable"
-    return (
-        f'<span class=chip style="background:rgb({color});color:{"#fff" if dark else "#111"}">'
-        f"{text}</span>"
-    )
+    return chip(text, rgb, dark)
 
 
 def _trend_plots(course: Course) -> str:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import numpy as np
 
-from MarrowAssessLib.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Frame, axis, ticks
+from MarrowAssessLib.report.axes import (
+    BOTTOM,
+    HEIGHT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Frame,
+    axis,
+    picture,
+    ticks,
+)
 
 BIN, HIGHEST = 0.1, 3.0  # 10^-3 mm^2/s; the last bin holds all that is above
 LOW_COLOR, MIDDLE_COLOR, HIGH_COLOR = "#56b4e9", "#d55e00", "#e69f00"
@@ -27,12 +35,7 @@ def adc_histogram_svg(values: np.ndarray, limits: tuple[float, float], title: st
     """Bars in three colors: below, between and above the limits; the median as a line."""
     shares = adc_shares(values)
     frame = Frame(np.arange(0, HIGHEST + 0.1, 0.5), axis(0.0, float(shares.max())))
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg" '
-        f'font-family="sans-serif" font-size="11" fill="#222"><title>{escape(title)}</title>',
-        f'<text x="{LEFT}" y="16" font-size="13" font-weight="bold">{escape(title)}</text>',
-        *ticks(frame, "ADC (10^-3 mm^2/s)"),
-    ]
+    parts = ticks(frame, "ADC (10^-3 mm^2/s)")
     low, high = limits
     for n, share in enumerate(shares):
         middle = (n + 0.5) * BIN
@@ -51,4 +54,4 @@ def adc_histogram_svg(values: np.ndarray, limits: tuple[float, float], title: st
         )
     shown = f"median {np.median(values):.2f}, mean {np.mean(values):.2f}, {values.size} voxels"
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{TOP - 4}" text-anchor="end">{shown}</text>')
-    return "".join([*parts, "</svg>"])
+    return picture(title, parts)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import math
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from PDFFMapperLib.images import json_file
 from PDFFMapperLib.images.files import written_whole
-from PDFFMapperLib.install.resources import resource_path
 from PDFFMapperLib.install.software import VERSION
 from PDFFMapperLib.maps.units import with_powers
 from PDFFMapperLib.spectroscopy.plot import spectrum_svg
@@ -39,7 +36,7 @@ from MarrowAssessLib.report.age_plot import age_plot_svg
 from MarrowAssessLib.report.colors import STATEMENT_COLORS, z_color
 from MarrowAssessLib.report.histogram import adc_histogram_svg
 from MarrowAssessLib.report.modalities import matrix
-from MarrowAssessLib.report.shared import reference_line
+from MarrowAssessLib.report.shared import chip, figure, filled, reference_line
 from MarrowAssessLib.study.acquisition_facts import acquisition
 
 _BESIDE_MR = {
@@ -70,17 +67,11 @@ def write_html(
 def _html(
     assessment: Assessment, headlines: Sequence[Headline], pictures: Mapping[str, Path]
 ) -> str:
-    template = resource_path("MarrowAssessLib", "Report/report.html").read_text(encoding="utf-8")
     fields = {
         "research_use": escape(RESEARCH_USE),
         "patient": escape(_patient(assessment)),
         "glance": _glance(assessment, headlines),
-        "pictures": "".join(
-            f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,'
-            f'{base64.b64encode(file.read_bytes()).decode()}"><figcaption>{escape(caption)}'
-            "</figcaption></figure>"
-            for caption, file in pictures.items()
-        ),
+        "pictures": "".join(figure(file, name, name) for name, file in pictures.items()),
         "modalities": _modalities(assessment),
         "plots": _plots(assessment),
         "signatures": _signatures(assessment),
@@ -96,8 +87,7 @@ def _html(
         "methods": "".join(f"<li>{escape(one)}</li>" for one in _methods(assessment)),
         "references": "".join(reference_line(record) for record in assessment.records),
     }
-    # In one pass, so that braces in a file's or subject's name stay what they are.
-    return with_powers(re.sub(r"{{(\w+)}}", lambda match: fields[match[1]], template))
+    return with_powers(filled("report.html", fields))
 
 
 def _patient(assessment: Assessment) -> str:
@@ -156,22 +146,14 @@ def _glance_line(line: Headline) -> str:
 
 def _tone_chip(tone: str) -> str:
     """A statement's word on its color; nothing where it is open."""
-    if not tone:
-        return ""
-    color = ",".join(str(round(255 * c)) for c in STATEMENT_COLORS[tone])
-    return f'<span class=chip style="background:rgb({color});color:#111">{tone}</span>'
+    return chip(tone, STATEMENT_COLORS[tone], light=False) if tone else ""
 
 
 def _chip(result: Result) -> str:
     if result.z is None and result.tone:
         return _tone_chip(result.tone)
-    red, green, blue = (round(255 * c) for c in z_color(result.z))
-    dark = result.z is None or abs(result.z) > 2
     text = f"z {result.z:+.1f}" if result.z is not None else result.verdict
-    return (
-        f'<span class=chip style="background:rgb({red},{green},{blue});'
-        f'color:{"#fff" if dark else "#111"}">{text}</span>'
-    )
+    return chip(text, z_color(result.z), light=result.z is None or abs(result.z) > 2)
 
 
 def _forms(assessment: Assessment) -> str:

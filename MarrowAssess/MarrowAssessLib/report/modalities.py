@@ -9,6 +9,7 @@ from MarrowAssessLib.catalogue.lean_mass import lean_first
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.follow_up.side_by_side import COLUMNS, cells, sites
 from MarrowAssessLib.report.colors import z_color
+from MarrowAssessLib.report.shared import chip
 
 
 def matrix(
@@ -57,9 +58,7 @@ def _cell(one: Mapping | None, changes: Mapping[tuple, str]) -> str:
     elif z is None:
         text += "<small class=in>no ref.</small>"
     else:
-        color = ",".join(str(round(255 * c)) for c in z_color(z))
-        ink = "#fff" if abs(z) > 2 else "#111"
-        text += f'<span class=chip style="background:rgb({color});color:{ink}">z {z:+.1f}</span>'
+        text += chip(f"z {z:+.1f}", z_color(z), light=abs(z) > 2)
     ci = one.get("ci95")
     if ci and None not in ci:
         text += f"<small>{ci[0]:.{quantity.digits}f} to {ci[1]:.{quantity.digits}f}</small>"

@@ -117,11 +117,8 @@ def _band(frame: Frame, one: Distribution, n: int) -> str:
 def _line(frame: Frame, curve: AgeCurve, n: int) -> str:
     color, lines = SOURCE_COLORS[n % len(SOURCE_COLORS)], []
     for row, dash in ((0, ' stroke-dasharray="3 3"'), (2, ""), (4, ' stroke-dasharray="3 3"')):
-        points = " ".join(
-            f"{frame.x(age):.1f},{frame.y(value):.1f}"
-            for age, value in zip(curve.ages_years, curve.percentiles[row], strict=True)
-            if np.isfinite(value)
-        )
+        known = np.isfinite(curve.percentiles[row])
+        points = frame.points(curve.ages_years[known], curve.percentiles[row, known])
         lines.append(f'<polyline points="{points}" fill="none" stroke="{color}"{dash}/>')
     return "".join(lines)
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-from PDFFMapperLib.install.resources import resource_path
 from PDFFMapperLib.install.software import VERSION
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
@@ -21,7 +18,7 @@ from MarrowAssessLib.follow_up.course import Course
 from MarrowAssessLib.follow_up.side_by_side import COLUMNS, findings, grouped
 from MarrowAssessLib.report.follow_up_page import ARROWS, trend_figures, trend_key
 from MarrowAssessLib.report.modalities import matrix
-from MarrowAssessLib.report.shared import report_style
+from MarrowAssessLib.report.shared import figure, filled, report_style
 
 MOST_SITES, MOST_VIEWS, MOST_FINDINGS = 12, 4, 6  # so that the sheet stays one
 NO_RESPONSE = (
@@ -53,7 +50,6 @@ class Summary:
 
 def summary_page(summary: Summary) -> str:
     """The page."""
-    template = resource_path("MarrowAssessLib", "Report/summary.html").read_text(encoding="utf-8")
     met = findings(summary.visits[-1])
     lines = grouped(met)
     fields = {
@@ -77,7 +73,7 @@ def summary_page(summary: Summary) -> str:
             f"{NO_RESPONSE}"
         ),
     }
-    return re.sub(r"{{(\w+)}}", lambda match: fields[match[1]], template)
+    return filled("summary.html", fields)
 
 
 def _patient(summary: Summary) -> str:
@@ -113,9 +109,7 @@ def _views(summary: Summary) -> str:
     if not summary.views:
         return ""
     figures = "".join(
-        f'<figure><img alt="3D view, day {day:g}" src="data:image/png;base64,'
-        f'{base64.b64encode(file.read_bytes()).decode()}"><figcaption>Day {day:g}</figcaption>'
-        "</figure>"
+        figure(file, f"3D view, day {day:g}", f"Day {day:g}")
         for day, file in summary.views[:MOST_VIEWS]
     )
     return f"<h2>Regions by z-score, one scale</h2><div class=views>{figures}</div>"
