@@ -4,12 +4,13 @@ A baseline is a signal at random that is over soon; how large it is and how long
 known, so fits with several are averaged by what the data say for each (Bayesian information
 criterion), and intervals hold how much they differ. A fit without one counts beside them only as
 far as the data speak for it strongly: a hump that noise half hides would often be taken for none,
-and be counted as fat. Baselines that leave more than noise are none: they take what other lines
-than the model's leave. They do not count, but intervals hold what they say. Where the data speak
-for none, intervals still hold what baselines say if that lies elsewhere than noise would put it.
-Whether a line shape is taken is for Akaike's criterion to say: one who
-asks for it fears bias. Coupling constants that differ from the model's show in no residual;
-intervals hold what larger ones would read.
+and be counted as fat. So would one that a delay of the first point imitates: fits with a delay
+count only as far as the data speak for it strongly, without and with baselines. Baselines that
+leave more than noise are none: they take what other lines than the model's leave. They do not
+count, but intervals hold what they say. Where the data speak for none, intervals still hold what
+baselines say if that lies elsewhere than noise would put it. Whether a line shape is taken is for
+Akaike's criterion to say: one who asks for it fears bias. Coupling constants that differ from the
+model's show in no residual; intervals hold what larger ones would read.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ BASELINES_MS = (0.5, 1.0, 2.0)  # longer ones are lines: those last 10 ms
 BASELINES_SDS = (10.0, 30.0)  # of noise
 LEAST_WEIGHT = 0.01  # of a fit that counts
 STRONGLY = 6.0  # by which the criterion of a fit without one has to be lower to count as much
+DELAYED = 8.0  # the same of a fit with a delay
 LIPID_PPM = (-1.0, 3.4)
 COUPLINGS_SD = 0.03  # of all coupling constants, over their size: they are not confirmed
 _KERNEL_MS = 2.0  # the shape is smooth over it
@@ -106,7 +108,7 @@ def _mixed(weights: np.ndarray, values: np.ndarray, sds: np.ndarray) -> tuple[fl
 def beside_baselines(fitted: Fitted) -> Averaged:
     """The fit and those with baselines, by what the data say for them."""
     smooth = with_baseline(fitted)
-    behind = smooth.fits[0].bic() - (fitted.bic() + STRONGLY)
+    behind = _criterion(smooth.fits[0]) - (_criterion(fitted) + STRONGLY)
     doubted = False
     if smooth.fits[0].ratio > NOISE_ALONE:
         doubted, behind = bool(behind < 0), np.inf
@@ -120,25 +122,30 @@ def beside_baselines(fitted: Fitted) -> Averaged:
 def with_baseline(fitted: Fitted) -> Averaged:
     """Fits with baselines of several sizes and durations.
 
-    What the first points hold tells no delay where there is a baseline, and methylene's own width
-    may be one: where the fit has it, there are fits with and without it.
+    A delay and methylene's own width may be what a baseline does: where the fit has them, there
+    are fits with and without each.
     """
     series, found, last = fitted.model.series, [], fitted
-    widths = (False, True) if fitted.model.choice.methylene_width else (False,)
-    for own_width, duration, sds in product(widths, BASELINES_MS, BASELINES_SDS):
+    asked = fitted.model.choice
+    delays, widths = (sorted({False, x}) for x in (asked.delay, asked.methylene_width))
+    for delay, own_width, duration, sds in product(delays, widths, BASELINES_MS, BASELINES_SDS):
         choice = replace(
-            fitted.model.choice, delay=False, methylene_width=own_width, baseline_ms=duration,
-            baseline_sds=sds,
-        )  # fmt: skip
+            asked, delay=delay, methylene_width=own_width, baseline_ms=duration, baseline_sds=sds
+        )
         last = fit(series, choice, carried(last, SpectrumModel(series, choice)))
         if choice.shape is not None:  # what the shape took up keeps intervals wide
             last.ratio = max(last.ratio, fitted.ratio)
         found.append(last)
-    criteria = np.array([one.bic() for one in found])
+    criteria = np.array([_criterion(one) for one in found])
     weights = np.exp((criteria.min() - criteria) / 2)
     order = np.argsort(-weights)
     kept = [n for n in order if weights[n] >= LEAST_WEIGHT * weights.sum()]
     return Averaged(tuple(found[n] for n in kept), weights[kept] / weights[kept].sum())
+
+
+def _criterion(fitted: Fitted) -> float:
+    """By which fits count."""
+    return fitted.bic() + DELAYED * fitted.model.choice.delay
 
 
 def with_larger_couplings(averaged: Averaged) -> Averaged:
