@@ -118,6 +118,21 @@ def test_incomplete_trains_are_refused(change, message):
         echo_train(change(volumes))
 
 
+def test_a_train_of_spin_echoes_is_no_water_fat_train():
+    def train(times, *words, options=""):
+        sequence = {"ScanningSequence": list(words), "ScanOptions": options}
+        echoes = [volume(np.ones(SHAPE), EchoTime=time, **sequence) for time in times]
+        return echo_train(echoes)
+
+    for words in (["SE"], ["SE", "GR"], ["EP", "SE"]):  # multi-echo, GraSE, EPI
+        with pytest.raises(ValueError, match=r"spin echoes \(6.3 to 18.9 ms"):
+            train([6.3, 12.6, 18.9], *words)
+    assert len(train([6.3, 12.6, 18.9], "GR").echo_times_s) == 3
+    assert len(train([79.1, 80.0, 80.9], "SE").echo_times_s) == 3  # shifted, as FSE-IDEAL
+    assert any("fat was saturated" in note for note in train([1.2, 2.4], "GR", options="FS").notes)
+    assert not train([1.2, 2.4], "GR", options="PFP").notes
+
+
 def test_other_faults_of_trains_are_refused():
     ones = np.ones(SHAPE)
     with pytest.raises(ValueError, match="another voxel grid"):
@@ -437,6 +452,9 @@ GRE = {"ScanningSequence": "GR", "RepetitionTime": 6.0, "EchoTime": 1.2}
         ({**T2, "EchoTime": 40.0}, "t2_tirm_sag", "STIR"),
         ({**T2, "InversionTime": 2500.0}, "t2 flair", None),
         (T1, "t1_tse_fs_sag", None),
+        ({**T1, "ScanOptions": ["PFP", "FS"]}, "sag", None),  # only the options tell fat saturation
+        ({**T1, "ScanOptions": ["PFP"]}, "sag", "T1"),
+        ({**T2, "ScanOptions": "FS"}, "t2_tse_sag", "STIR"),
         (T1, "t1_tse_fs_sag_KM", "t1_post"),
         ({**T1, "ContrastBolusAgent": "gadobutrol"}, "t1_tse_sag", "t1_post"),
         (T1, "t1 sag without contrast", "T1"),

@@ -25,6 +25,7 @@ from dicom_files import (
 from PDFFMapperLib.dicom.facts import without_ge_offset
 from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.dicom.siemens import siemens_csa
+from PDFFMapperLib.images.attributes import words_of
 from PDFFMapperLib.images.files import volume_from_image
 from PDFFMapperLib.images.patient import PatientFacts
 from pydicom.uid import generate_uid
@@ -256,6 +257,30 @@ def test_repeats_are_dealt_out_by_instance_number(tmp_path):
     assert any("instance number" in note for note in series.notes)
 
 
+@pytest.mark.parametrize(
+    ("facts", "sequence", "options"),
+    [
+        ({"EchoPulseSequence": "SPIN", "SpectrallySelectedSuppression": "FAT"}, ["SE"], "FS"),
+        ({"EchoPulseSequence": "SPIN", "InversionRecovery": "YES"}, ["SE", "IR"], None),
+        (
+            {
+                "EchoPulseSequence": "GRADIENT",
+                "EchoPlanarPulseSequence": "YES",
+                "SpectrallySelectedSuppression": "NONE",
+            },
+            ["GR", "EP"],
+            None,
+        ),
+        ({}, None, None),
+    ],
+)
+def test_enhanced_objects_tell_the_sequence_in_classic_words(tmp_path, facts, sequence, options):
+    enhanced(tmp_path / "enhanced", [(k, picture(k), {}) for k in range(3)], **facts)
+    attributes = read_dicom_folder(tmp_path)[0].volumes[0].attributes
+    assert words_of(attributes.get("ScanningSequence")) == (sequence or [])
+    assert attributes.get("ScanOptions") == options
+
+
 def test_enhanced_frames_are_sorted_and_scaled_each(tmp_path):
     frames = [
         (k, picture(k, time), {"echo_time": time, "slope": time, "intercept": -k})
@@ -448,6 +473,10 @@ def test_identity_stays_out_and_the_key_is_stable(tmp_path):
         ({"PatientBirthDate": "", "PatientAge": "000Y"}, None),
         ({"PatientBirthDate": "20100502", "PatientAge": ""}, 61 / 365.25),
         ({"PatientBirthDate": "20110502", "PatientAge": ""}, None),  # born after the study
+        ({"PatientBirthDate": "20100702", "PatientAge": "0Y"}, None),  # the study's date: a filler
+        ({"PatientBirthDate": "20100702", "PatientAge": ""}, None),
+        ({"PatientBirthDate": "20100702", "PatientAge": "001D"}, 1 / 365.25),  # a newborn
+        ({"PatientBirthDate": "18991230", "PatientAge": ""}, None),
     ],
 )
 def test_age(tmp_path, facts, age):

@@ -18,6 +18,7 @@ from PDFFMapperLib.dicom.folder import (
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.dicom.volume import DicomVolume, read_volumes
 from PDFFMapperLib.images.attributes import (
+    fat_saturated,
     image_type_of,
     is_diffusion_map,
     number_of,
@@ -25,10 +26,10 @@ from PDFFMapperLib.images.attributes import (
     words_of,
 )
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.water_fat.echo_train import refuse_spin_echoes
 
 _PRODUCTS = ("water", "fat", "pdff", "r2star")
 _SAME_TIME_MS = 0.01
-_FAT_SUPPRESSED = {"FS", "SFS", "FAT_SAT", "SPIR", "SPAIR"}
 
 
 @dataclass
@@ -97,6 +98,7 @@ def echo_volumes(
     _refuse_broken(found, group, timed, where)
     volumes = [volume for one in group for volume in _images(one)]
     refuse_beside_unreadable(found, volumes)
+    refuse_spin_echoes(volumes)
     told = _told(found, group, "echo times")
     return Selection(volumes, told + _of_other_grids(found, group, timed))
 
@@ -238,9 +240,7 @@ def _same_sequence(one: DicomSeries, other: DicomSeries, with_echo_time: bool) -
             return False
     if bool(first.get("ContrastBolusAgent")) != bool(second.get("ContrastBolusAgent")):
         return False
-    suppressed = [bool(_FAT_SUPPRESSED & set(words_of(facts.get("ScanOptions"))))
-                  for facts in (first, second)]  # fmt: skip
-    if suppressed[0] != suppressed[1]:
+    if fat_saturated(first) != fat_saturated(second):
         return False
     for key in ("ScanningSequence", "SequenceVariant", "MRAcquisitionType"):
         words = [words_of(facts.get(key)) for facts in (first, second)]

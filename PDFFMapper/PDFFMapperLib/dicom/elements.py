@@ -32,6 +32,8 @@ _STRUCTURE = [
     "MultienergyCTProcessingSequence",
     "ModalityLUTSequence", "PhotometricInterpretation", "ImageComments",
     "RealWorldValueMappingSequence", "DeviceSerialNumber",
+    "EchoPulseSequence", "EchoPlanarPulseSequence", "InversionRecovery",
+    "SpectrallySelectedSuppression",
 ]  # fmt: skip
 # Private elements, at the block where scanners put them (`standard_blocks` moves others there).
 SIEMENS_MOSAIC_IMAGES = Tag(0x0019, 0x100A)

@@ -345,19 +345,19 @@ def patient_of(header: Dataset) -> PatientFacts:
     birth = _date(header, "PatientBirthDate")
     study = next(filter(None, (_date(header, k) for k in ("StudyDate", "SeriesDate"))), None)
     age = (study - birth).days / 365.25 if birth and study else None
-    if age is not None and not 0 <= age <= 120:
-        age = None
+    if age is not None and not 0 < age <= 110:
+        age = None  # born on the day of the study or in 1900: fillers of anonymization
     if age is None or (stated is not None and abs(age - stated) > 1.1):
         age = stated  # anonymized birth dates are often moved, the stated age is kept
     return PatientFacts(age, sex if sex in ("M", "F", "O") else None)
 
 
 def _stated_age(text: str) -> float | None:
-    """DICOM's "031Y", "010M", "003W" or "012D" in years; None for "000Y", which is a filler."""
+    """DICOM's "031Y", "010M", "003W" or "012D" in years; None for "000Y" and "0Y", fillers."""
     per_year = {"Y": 1.0, "M": 12.0, "W": 365.25 / 7, "D": 365.25}
-    if len(text) < 2 or text[-1] not in per_year or not text[:-1].isdigit() or text == "000Y":
+    if len(text) < 2 or text[-1] not in per_year or not text[:-1].isdigit():
         return None
-    return int(text[:-1]) / per_year[text[-1]]
+    return int(text[:-1]) / per_year[text[-1]] or None
 
 
 def _date(header: Dataset, keyword: str) -> datetime.date | None:

@@ -192,7 +192,28 @@ def flattened_frames(header: Dataset) -> Iterator[Dataset]:
                 if classic in flat:  # an element of the frames' common header, not to be changed
                     del flat[classic]
                 setattr(flat, classic, value)
+        _classic_sequence(flat)
         yield flat
+
+
+def _classic_sequence(flat: Dataset) -> None:
+    """Scanning sequence and fat saturation in the words of a classic header."""
+    told = {
+        keyword: "".join(texts_in(flat, keyword)).upper()
+        for keyword in (
+            "EchoPulseSequence", "EchoPlanarPulseSequence", "InversionRecovery",
+            "SpectrallySelectedSuppression",
+        )
+    }  # fmt: skip
+    if "ScanningSequence" not in flat:
+        words = {"SPIN": ["SE"], "GRADIENT": ["GR"], "BOTH": ["SE", "GR"]}
+        sequence = list(words.get(told["EchoPulseSequence"], []))
+        sequence += ["IR"] * (told["InversionRecovery"] == "YES")
+        sequence += ["EP"] * (told["EchoPlanarPulseSequence"] == "YES")
+        if sequence:
+            flat.ScanningSequence = sequence
+    if "ScanOptions" not in flat and told["SpectrallySelectedSuppression"].startswith("FAT"):
+        flat.ScanOptions = "FS"
 
 
 def _flatten(groups: Dataset, flat: Dataset) -> None:

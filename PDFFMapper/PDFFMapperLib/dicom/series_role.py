@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from PDFFMapperLib.images.attributes import (
+    fat_saturated,
     image_type_of,
     is_diffusion_map,
     number_of,
@@ -108,7 +109,7 @@ def guess_role(attributes: Mapping[str, object], description: str | None = None)
         80 <= inversion <= 280 and "IR" in words_of(attributes.get("ScanningSequence"))
     ):
         return "STIR"
-    suppressed = _says(text, _FAT_SUPPRESSED)
+    suppressed = _says(text, _FAT_SUPPRESSED) or fat_saturated(attributes)
     if weighting == "T1":
         return "t1_post" if contrast else None if suppressed else "T1"
     if weighting == "T2":

@@ -24,6 +24,8 @@ PRODUCTS = {
     "ADC_UNSPECIFIED": "adc", "EADC": "eadc", "FA": "anisotropy",
 }  # fmt: skip
 
+_FAT_SATURATION = {"FS", "SFS", "FAT_SAT", "SPIR", "SPAIR"}  # in scan options
+
 COMPONENTS = {
     "M": "magnitude", "MAGNITUDE": "magnitude", "P": "phase", "PHASE": "phase",
     "PHASE MAP": "phase", "R": "real", "REAL": "real", "I": "imaginary",
@@ -83,6 +85,11 @@ def words_of(value: object) -> list[str]:
     if isinstance(value, str):
         value = value.replace(",", "\\").split("\\")
     return [str(word).strip().upper() for word in value or []]
+
+
+def fat_saturated(attributes: Mapping[str, object]) -> bool:
+    """Whether "ScanOptions" says that fat was saturated."""
+    return bool(_FAT_SATURATION & set(words_of(attributes.get("ScanOptions"))))
 
 
 def image_type_of(attributes: Mapping[str, object]) -> list[str]:

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from PDFFMapperLib.images.attributes import image_type_of, number_of, product_of_image_type
+from PDFFMapperLib.images.attributes import (
+    fat_saturated,
+    image_type_of,
+    number_of,
+    product_of_image_type,
+    words_of,
+)
 from PDFFMapperLib.images.volume import Volume, grids_differ
 from PDFFMapperLib.water_fat.echo_units import (
     checked_field_strength,
@@ -95,6 +101,11 @@ def echo_train(
         if not volume.same_grid(first):
             raise ValueError(grids_differ(volume, first, "all echoes must share one"))
     facts = [volume.attributes for volume, _ in used]
+    refuse_spin_echoes([volume for volume, _ in used])
+    if all(fat_saturated(one) for one in facts):
+        notes.append(
+            "The header says that fat was saturated (ScanOptions): fat fractions are too low."
+        )
     if field_strength_t is None:
         strength = field_strength(facts)
     else:
@@ -116,6 +127,26 @@ def echo_train(
         notes.append("Echoes were sorted by echo time.")
     signal, times = _paired(by_component, notes)
     return EchoTrain(signal, np.array(times), strength, first.ijk_to_ras.copy(), notes)
+
+
+def refuse_spin_echoes(volumes: Sequence[Volume]) -> None:
+    """Water and fat are in phase at each echo of a refocused train, which decays with T2.
+
+    Spin echoes that encode the chemical shift lie a few ms about one echo time.
+
+    Raises:
+        ValueError: headers say that the volumes are such a train.
+    """
+    facts = [volume.attributes for volume in volumes]
+    if not all("SE" in words_of(one.get("ScanningSequence")) for one in facts):
+        return
+    times_ms = [time for one in facts if (time := number_of(one, "EchoTime"))]
+    if times_ms and max(times_ms) > 1.9 * min(times_ms):
+        raise ValueError(
+            f"These are spin echoes ({min(times_ms):g} to {max(times_ms):g} ms; "
+            "ScanningSequence SE), as for a map of T2: in each of them water and fat are in phase. "
+            "Water-fat separation and R2* need gradient echoes; choose another series."
+        )
 
 
 def field_strength(facts: Iterable[Mapping[str, object]]) -> float | None:
