@@ -1,4 +1,4 @@
-"""The fat fraction of a spectrum beside a PDFF map in its voxel: in words, with what differs."""
+"""A spectrum beside a PDFF map in its voxel and beside the levels: in words, with what differs."""
 
 from dataclasses import replace
 
@@ -133,3 +133,40 @@ def test_an_assessment_says_it(three):
         said = [one for one in told["mrs_pdff"].cautions if "over the spectrum's voxel" in one]
         noted = [one for one in found.notes if "over the spectrum's voxel" in one]
         assert (len(said), len(noted)) == ((1, 0) if differ else (0, 1))
+
+
+def named_in_another(found):
+    """The caution of each number of a spectrum."""
+    told = [one.measurement for one in found.results if one.measurement.quantity.startswith("mrs_")]
+    assert len(told) > 5
+    said = [[x for x in one.cautions if "of the box of this spectrum" in x] for one in told]
+    assert len({tuple(one) for one in said}) == 1
+    return said[0]
+
+
+@pytest.mark.parametrize("name", ["L2", "L3", "L4"])
+def test_a_box_in_another_level_than_its_name_is_told(three, name):
+    """The box lies in what is drawn as L3, whatever the spectrum is called."""
+    pdff = pdff_map()
+    inside = pdff.array < 70
+    drawn = {"L2": np.roll(inside, 12, 0), "L3": inside}
+    marrow = [Region.from_mask(f"{one} marrow", Role.MARROW, one, x) for one, x in drawn.items()]
+    study = Study({Contrast.PDFF: pdff}, marrow, 34.0, "M", spectra={name: three})
+    said = named_in_another(assess(study))
+    if name == "L3":
+        assert not said
+        return
+    (text,) = said
+    percent = int(text.split(" %")[0].split(": ")[1])
+    assert text.startswith(f"{name}: ") and percent > 90
+    assert f"in the marrow of L3 and 0 % in that of {name}; check the name" in text
+
+
+def test_a_box_between_levels_or_without_a_place_is_not_told(three):
+    pdff = pdff_map()
+    inside = pdff.array < 70
+    away = Region.from_mask("L2 marrow", Role.MARROW, "L2", np.roll(inside, 8, 0))
+    disc = Region.from_mask("L2/L3 disc", Role.DISC, "L2/L3", inside)
+    for spectrum in (three, replace(three, voxel_ras=None), replace(three, voxel_ras=BOX + 1e4)):
+        study = Study({Contrast.PDFF: pdff}, [away, disc], 34.0, "M", spectra={"L3": spectrum})
+        assert not named_in_another(assess(study))

@@ -4,12 +4,14 @@ import gzip
 import json
 import os
 import re
+import struct
 import sys
 
 import numpy as np
 import pytest
 import spectrum_files as write
 from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.report.html import _spectra
 from MarrowAssessLib.sample.phantom import SPECTRUM
@@ -362,6 +364,50 @@ def test_what_spec2nii_cannot_convert_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(raw, "TIME_LIMIT_S", 1.0)
     with pytest.raises(ValueError, match=r"slow.dat: spec2nii took longer than 1 s and was ended"):
         read_spectra([slow])
+
+
+def twix(path, sequence, points):
+    """The header of a measurement behind that of an adjustment, as from VD on, and no data."""
+    ids = [struct.pack("<2I2Q", 1, 1, at, 400) + bytes(128) for at in (1000, 2000)]
+    texts = [
+        f'<XProtocol> <ParamLong."VectorSize">  {{ {size} }} '
+        f'tSequenceFileName = "%SiemensSeq%\\{name}"'
+        for name, size in (("AdjCoilSens", "" if points else 512), (sequence, points))
+    ]
+    data = (struct.pack("<2I", 0, 2) + b"".join(ids)).ljust(1000, b"\0")
+    for text in texts:
+        data += (struct.pack("<I", len(text)) + text.encode()).ljust(1000, b"\0")
+    path.write_bytes(data)
+
+
+@pytest.mark.usefixtures("spec2nii")
+def test_raw_data_are_listed_and_those_of_images_refused_plainly(tmp_path, capsys):
+    folder = tmp_path / "exam"
+    folder.mkdir()
+    twix(folder / "svs.dat", "svs_se", 2048)
+    twix(folder / "broken.dat", "gre", "")
+    (folder / "old.dat").write_bytes(struct.pack("<2I", 480000, 6) + b"Config <XProtocol> ")
+    (folder / "P1.7").write_bytes(struct.pack("<f", 27.0) + bytes(99))
+    raw_file(folder, "scan.data")
+    for name in ("else.dat", "manual.7"):
+        (folder / name).write_bytes(b"text")
+    assert cli.main(["inspect", str(folder)]) == 0
+    said = capsys.readouterr().out
+    for name, words in (
+        ("svs.dat", "raw data of a spectrum (Siemens twix, svs_se), read through spec2nii"),
+        ("broken.dat", "raw data of images (Siemens twix, gre)"),
+        ("old.dat", "raw data of images (Siemens twix), which"),
+        ("P1.7", "raw data (GE P-file); if of a spectrum"),
+        ("scan.data", "raw data (Philips .data and .list); if of a spectrum"),
+    ):
+        assert f"#{name} {name}\n   {words}" in said, said
+    assert "neither image, spectrum nor DICOM: 1 x .7, 1 x .dat." in said
+    sentence = (
+        r"^broken.dat: this is raw data of images \(Siemens twix, gre\), which are read only as "
+        r"the scanner's images; give the raw file of a spectrum\.$"
+    )
+    with pytest.raises(ValueError, match=sentence):
+        read_spectra([folder / "broken.dat"])
 
 
 def test_without_spec2nii_its_command_is_named(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from MarrowAssessLib.catalogue.quantities import Quantity
 from MarrowAssessLib.measures.book import Book
 from MarrowAssessLib.measures.measurement import Measurement, Skipped
 from MarrowAssessLib.measures.spectrum_and_map import beside_map
+from MarrowAssessLib.measures.spectrum_place import elsewhere
 
 PREFIX = "mrs_"
 SPECTRA = (
@@ -46,6 +47,8 @@ def spectral_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped
         first = ", ".join(f"{te:g}" for te in np.unique(series.te1_ms) if np.isfinite(te))
         first_echo = [f"first echo time {first} ms"] if first else []
         one.how = "; ".join([one.how, *first_echo, *_chosen(spectrum.provenance)])
+        if said := elsewhere(site, spectrum, book.drawn, book.grid):
+            one.cautions.append(said)
         one.cautions += spectrum.cautions
         if key in _FRACTIONS and Contrast.PDFF in book.acquired:
             beside = beside_map(site, spectrum, book.acquired[Contrast.PDFF])

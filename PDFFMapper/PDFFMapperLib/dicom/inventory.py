@@ -37,6 +37,7 @@ from PDFFMapperLib.maps.progress import Progress, share, tell
 
 SHORT_TE_MS = 0.2  # an echo before that is one of UTE or ZTE
 _SPECTRA = (".rda", ".sdat")
+_BESIDE = (".spar", ".list")  # of a spectrum's signals
 _OTHERS = {".mrk.json": "markups", ".mrb": "Slicer scene"}
 _FILES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr")
 _BIDS_ROLES = {
@@ -142,6 +143,9 @@ def inventory(folder: str | Path, progress: Progress | None = None) -> Inventory
         note for note in dicom.notes if "left out: " not in note and "not DICOM" not in note
     ]
     left_out += objects_left_out(dicom.others[file] for file in dicom.others if file in rest)
+    stems = {file.with_suffix("") for file, one in held.items() if one is not None}
+    beside = {file for file in rest if file.suffix.lower() in _BESIDE}
+    rest -= {file for file in beside if file.with_suffix("") in stems}
     if others := _endings(file for file in dicom.not_dicom if file in rest):
         left_out.append(f"files that are neither image, spectrum nor DICOM: {others}.")
     ages = {one.patient.age_years for one in dicom if one.patient.age_years is not None}
@@ -234,11 +238,14 @@ def _of_image_file(file: Path, root: Path) -> FoundSeries:
 
 
 def _of_other(file: Path, root: Path) -> FoundSeries | None:
-    """A spectrum or a file of Slicer; None for others."""
+    """A spectrum, raw data or a file of Slicer; None for others."""
+    from PDFFMapperLib.spectroscopy.raw import raw_content
+
     name = file.name.lower()
     if name.endswith(_SPECTRA):
         return _of_spectrum(file, root, "")
     content = next((what for ending, what in _OTHERS.items() if name.endswith(ending)), "")
+    content = content or raw_content(file)
     return FoundSeries(_relative(file, root), file.name, [], content=content) if content else None
 
 

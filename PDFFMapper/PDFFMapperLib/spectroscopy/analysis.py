@@ -74,10 +74,8 @@ METHOD = (
     "profile likelihood, and hold how fits differ further than by noise."
 )
 
-SKEWED = (
-    "Lines are asymmetric, alike in fat and water: the field within the voxel is skewed, or eddy "
-    "currents turn the phase (--water-reference takes those out)."
-)
+SKEWED = "Lines are asymmetric, alike in fat and water: the field within the voxel is skewed{}."
+OR_EDDY = ", or eddy currents turn the phase (--water-reference takes those out)"
 COUPLINGS = (
     "Of the coupling constants those of methyl (6.9 Hz) and of olefinic to allylic protons (7 Hz) "
     "stand in a published simulation (SimnTG); 7 Hz for the rest of the chain, 10.9 Hz of olefins "
@@ -346,7 +344,8 @@ def _free_unsaturation(at: dict[str, int]) -> Quantity:
 
 def _with_lines(best: Fitted, settings: SimpleNamespace) -> tuple[Averaged, list[str]]:
     """The fits with a line shape and baselines, where they are allowed, and what came of it."""
-    said = [SKEWED] if best.model.choice.skew else []
+    or_eddy = OR_EDDY if settings.water_reference is None else ""
+    said = [SKEWED.format(or_eddy)] if best.model.choice.skew else []
     if settings.line_shape:
         best = with_line_shape(best)
         said.append(

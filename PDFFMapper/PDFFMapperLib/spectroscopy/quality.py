@@ -229,13 +229,17 @@ def share_inside(voxel_ras: np.ndarray, bone: Volume) -> float:
             "The image given as bone holds values that are no labels; a mask is expected, whole "
             f"numbers up to {MOST_LABELS}, 0 outside (--bone)."
         )
+    kji, shape = points_kji(voxel_ras, bone.ijk_to_ras), np.array(bone.array.shape)[:, None]
+    held = ((kji >= 0) & (kji < shape)).all(axis=0)
+    return float(np.sum(bone.array[tuple(kji[:, held])] > 0) / kji.shape[1])
+
+
+def points_kji(voxel_ras: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
+    """The (k, j, i) in an image of points spread over a voxel's box, shape (3, points)."""
     steps = (np.arange(_POINTS) + 0.5) / _POINTS - 0.5
     cube = np.stack(np.meshgrid(steps, steps, steps, indexing="ij")).reshape(3, -1)
     places = np.vstack([cube, np.ones(cube.shape[1])])
-    ijk = np.rint(np.linalg.inv(bone.ijk_to_ras) @ voxel_ras @ places)[:3].astype(int)
-    kji, shape = ijk[::-1], np.array(bone.array.shape)[:, None]
-    held = ((kji >= 0) & (kji < shape)).all(axis=0)
-    return float(np.sum(bone.array[tuple(kji[:, held])] > 0) / cube.shape[1])
+    return np.rint(np.linalg.inv(ijk_to_ras) @ voxel_ras @ places)[:3].astype(int)[::-1]
 
 
 def displacement(

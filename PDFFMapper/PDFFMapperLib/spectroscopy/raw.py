@@ -5,6 +5,8 @@ https://github.com/wtclarke/spec2nii; read and run in version 0.8.15. It is no d
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +27,8 @@ PROGRAM = "spec2nii"
 TIME_LIMIT_S = 300.0
 MOST_KEPT = 16  # conversions, of seconds each; a panel reads at every stroke
 _NO_SIGNAL = "_NOI", "_PHC", "_FRC", "_REJ", "_NAV"  # of Philips: noise, corrections, rejected
+_LONGEST_HEADER = 8_000_000  # bytes
+_VB_HEADER = 10_000  # bytes; where a file begins with less, a table of measurements begins it
 _converted: dict[tuple[tuple[str, int, int], ...], list[Spectrum]] = {}
 
 
@@ -62,6 +66,60 @@ def read_raw(
             del _converted[next(iter(_converted))]
         _converted[key] = _convert(path, parts, read, progress)
     return list(_converted[key])
+
+
+def raw_content(path: Path) -> str:
+    """What a raw file holds, by its header without converting it; "" where it is no raw file."""
+    ending = path.suffix.lower()
+    if ending == ".dat":
+        return _of_twix(path)
+    if ending == ".7" and _is_p_file(path):
+        return "raw data (GE P-file); if of a spectrum, it is read through spec2nii"
+    if ending == DATA and any(
+        one.suffix.lower() == LIST and one.stem == path.stem for one in path.parent.iterdir()
+    ):
+        return "raw data (Philips .data and .list); if of a spectrum, it is read through spec2nii"
+    return ""
+
+
+def _is_p_file(path: Path) -> bool:
+    """Whether a file begins with a revision of GE's raw data."""
+    with path.open("rb") as file:
+        first = file.read(4)
+    return len(first) == 4 and any(5 < struct.unpack(x, first)[0] < 50 for x in ("<f", ">f"))
+
+
+def _of_twix(path: Path) -> str:
+    header = _twix_header(path)
+    if not header:
+        return ""
+    found = re.search(r'tSequenceFileName\s*=\s*"+[^"]*?([^"\\/]+)"', header)
+    kind = f"Siemens twix, {found[1]}" if found else "Siemens twix"
+    if _is_of_images(header):
+        return f"raw data of images ({kind}), which are read only as the scanner's images"
+    return f"raw data of a spectrum ({kind}), read through spec2nii"
+
+
+def _is_of_images(header: str) -> bool:
+    """Whether the header of a twix file tells no number of points of a spectrum."""
+    return bool(header) and not re.search(r'"VectorSize">\s*\{\s*\d+\s*\}', header)
+
+
+def _twix_header(path: Path) -> str:
+    """The header of the last measurement of a twix file; "" where it has none."""
+    with path.open("rb") as file:
+        try:
+            first, count = struct.unpack("<2I", file.read(8))
+            if first < _VB_HEADER and 0 < count <= 64:  # before it are adjustments
+                file.seek(8 + 152 * (count - 1) + 8)
+                file.seek(struct.unpack("<Q", file.read(8))[0])
+            else:
+                file.seek(0)
+            (length,) = struct.unpack("<I", file.read(4))
+        except (struct.error, OSError, OverflowError):
+            return ""
+        header = file.read(min(length, _LONGEST_HEADER)).decode("latin-1")
+    return header if "<XProtocol>" in header else ""
 
 
 def _parts(path: Path) -> list[Path]:
@@ -108,6 +166,10 @@ def _convert(
             if not any(part in one.name for part in _NO_SIGNAL)
         ]  # fmt: skip
         if code or not files:
+            if path.suffix.lower() == ".dat" and _is_of_images(_twix_header(path)):
+                raise ValueError(
+                    f"{path.name}: this is {_of_twix(path)}; give the raw file of a spectrum."
+                )
             raise ValueError(
                 f"{path.name}: this is {kind}, of which spec2nii (code {code}) made no spectrum; "
                 f"it said last: {last_lines(log, 1) or 'nothing'}."
