@@ -457,6 +457,8 @@ GRE = {"ScanningSequence": "GR", "RepetitionTime": 6.0, "EchoTime": 1.2}
         ({**T2, "ScanOptions": "FS"}, "t2_tse_sag", "STIR"),
         (T1, "t1_tse_fs_sag_KM", "t1_post"),
         ({**T1, "ContrastBolusAgent": "gadobutrol"}, "t1_tse_sag", "t1_post"),
+        ({**T1, "ContrastBolusAgent": "off"}, "t1_tse_sag", "T1"),  # Hitachi
+        ({**T1, "ContrastBolusAgent": "NONE"}, "t1_tse_sag", "T1"),
         (T1, "t1 sag without contrast", "T1"),
         (GRE, "t1_vibe_dixon_tra_opp", "opposed_phase"),
         (GRE, "t1_vibe_dixon_tra_in", "in_phase"),

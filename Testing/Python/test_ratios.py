@@ -320,10 +320,10 @@ def test_a_median_ratio_is_not_moved_by_a_bright_vessel(spine):
 def test_ratio_interval_covers_the_truth(spine):
     rng = np.random.default_rng(2)
     flat = spine.grid.array.copy()
-    covered = []
+    covered, near = [], np.diag([0.4, 0.4, 0.4, 1.0])  # mm: no divisor too far for an interval
     for _ in range(150):
         noisy = flat + rng.normal(0, 15, flat.shape)
-        study = Study({Contrast.T1: spine.grid.with_array(noisy)}, spine.regions)
+        study = Study({Contrast.T1: Volume(noisy, near, "T1")}, spine.regions)
         for m in measure(study).measurements:
             if m.quantity == "t1_marrow_disc":
                 low, high = m.ci95
@@ -574,5 +574,7 @@ def test_a_divisor_far_away_is_told_unless_shading_was_corrected(rows, told):
     study = Study({Contrast.T1: Volume(array, np.eye(4), "T1")}, regions)
     words = f"psoas lies {rows} mm away and coil shading was not corrected"
     assert any(words in c for c in cautions_of(study, "t1_marrow_muscle")) is told
+    (found,) = [m for m in measure(study).measurements if m.quantity == "t1_marrow_muscle"]
+    assert (found.ci95 is None) is told  # so no rule takes it for above or at most 1
     corrected = cautions_of(study, "t1_marrow_muscle", Settings(n4=True))
     assert not any("coil shading" in c for c in corrected)

@@ -32,8 +32,10 @@ def tissue_ratio(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
         )
         distance = book.distance_mm(region, other)
         if not book.settings.n4 and distance > FAR_APART_MM:
+            one.ci95 = None  # of noise and spread, which are small beside what a coil may do
             one.cautions.append(
-                f"{other.name} lies {distance:.0f} mm away and coil shading was not corrected (N4)."
+                f"{other.name} lies {distance:.0f} mm away and coil shading was not corrected "
+                "(N4), so no interval is given."
             )
         found.append(one)
     given = {region.role for region in book.drawn}  # but perhaps where the image has no values

@@ -18,6 +18,7 @@ from PDFFMapperLib.dicom.folder import (
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.dicom.volume import DicomVolume, read_volumes
 from PDFFMapperLib.images.attributes import (
+    agent_given,
     fat_saturated,
     image_type_of,
     is_diffusion_map,
@@ -238,7 +239,7 @@ def _same_sequence(one: DicomSeries, other: DicomSeries, with_echo_time: bool) -
         a, b = number_of(first, key), number_of(second, key)
         if a is not None and b is not None and abs(a - b) > tolerance * max(abs(a), abs(b)):
             return False
-    if bool(first.get("ContrastBolusAgent")) != bool(second.get("ContrastBolusAgent")):
+    if agent_given(first) != agent_given(second):
         return False
     if fat_saturated(first) != fat_saturated(second):
         return False

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from PDFFMapperLib.images.attributes import (
+    agent_given,
     fat_saturated,
     image_type_of,
     is_diffusion_map,
@@ -145,7 +146,7 @@ def _role_of_ct(attributes: Mapping[str, object], description: str | None) -> st
 def _has_contrast(attributes: Mapping[str, object], text: str) -> bool:
     if _says(text, ("pre", "without", "non", "no", "w o", "nativ", "native", "ohne")):
         return False
-    return bool(attributes.get("ContrastBolusAgent")) or _says(text, _AGENT) or "+c " in text
+    return agent_given(attributes) or _says(text, _AGENT) or "+c " in text
 
 
 def _says(text: str, words: Sequence[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from PDFFMapperLib.dual_energy.calibration import LEAST_KV_APART
-from PDFFMapperLib.images.attributes import image_type_of, number_of
+from PDFFMapperLib.images.attributes import agent_given, image_type_of, number_of
 from PDFFMapperLib.images.volume import Volume, grids_differ
 
 _NO_SLICES = ("LOCALIZER", "MIP", "MAX_IP", "PROJECTION IMAGE")
@@ -41,7 +41,7 @@ def check_images(low: Volume, high: Volume, mixtures: bool) -> list[str]:
                 f"{one.name} has no value below 0, so these are no CT numbers: its rescale "
                 "intercept is missing."
             )
-        if mixtures and one.attributes.get("ContrastBolusAgent"):
+        if mixtures and agent_given(one.attributes):
             raise ValueError(
                 f"{one.name}: contrast agent was given; iodine would be taken for bone mineral."
             )

@@ -24,6 +24,7 @@ PRODUCTS = {
     "ADC_UNSPECIFIED": "adc", "EADC": "eadc", "FA": "anisotropy",
 }  # fmt: skip
 
+_NO_AGENT = {"", "OFF", "NO", "NONE", "N", "NO CONTRAST", "WITHOUT", "N/A", "NA", "-", "0"}
 _FAT_SATURATION = {"FS", "SFS", "FAT_SAT", "SPIR", "SPAIR"}  # in scan options
 
 COMPONENTS = {
@@ -85,6 +86,11 @@ def words_of(value: object) -> list[str]:
     if isinstance(value, str):
         value = value.replace(",", "\\").split("\\")
     return [str(word).strip().upper() for word in value or []]
+
+
+def agent_given(attributes: Mapping[str, object]) -> bool:
+    """Whether "ContrastBolusAgent" names one; Hitachi writes "off"."""
+    return bool(set(words_of(attributes.get("ContrastBolusAgent"))) - _NO_AGENT)
 
 
 def fat_saturated(attributes: Mapping[str, object]) -> bool:
