@@ -262,6 +262,30 @@ def test_images_age_and_sex_come_from_the_dicom_study(panel, tmp_path, monkeypat
     ]
 
 
+def test_an_age_and_a_sex_that_a_header_cannot_tell_are_asked_for(panel, tmp_path, monkeypatch):
+    from PDFFMapperLib.images.volume import Volume
+    from PDFFMapperLib.scene.volumes import volume_to_node
+
+    facts = {"PatientAge": "55", "PatientSex": "W", "PatientBirthDate": ""}
+    facts |= {"RepetitionTime": 600.0, "EchoTime": 11.0}
+    pixels = np.ones((6, 5), np.uint16)
+    file = classic_slice(tmp_path, "a.dcm", 0, pixels, SeriesDescription="sag t1 tse", **facts)
+    node = volume_to_node(Volume(np.ones((2, 6, 5), np.int16), np.eye(4), "series"))
+    node.SetAttribute("DICOM.instanceUIDs", "1.2.1")
+    database = types.SimpleNamespace(fileForInstance=lambda uid: str(file))
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    panel.enter()
+    hint = panel.ui.ageHintLabel
+    assert panel.ui.ageLineEdit.text == ""
+    assert "header's age '55'" in hint.text and "header's sex 'W'" in hint.text
+    type_into(panel.ui.ageLineEdit, "x")
+    assert hint.text == "'x' is no age; write 34, 12.5, 8 months, or nothing."
+    type_into(panel.ui.ageLineEdit, "55")
+    assert "age '55'" not in hint.text and "sex 'W'" in hint.text
+    panel._parameterNode.sex = "F"
+    assert hint.text == ""
+
+
 def test_results_are_exported_as_dicom_of_their_study(panel, tmp_path, monkeypatch):
     from MarrowAssessLib.scene.segments import regions_to_node
     from pydicom.uid import generate_uid

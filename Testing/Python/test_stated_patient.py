@@ -114,3 +114,40 @@ def test_a_dicom_header_is_heard_where_its_folder_is_named(tmp_path):
             data.save_as(path)
         notes = read_study(both, labels=tmp_path / "labels.nii.gz", rules=rules).notes
         assert any("different patients or years" in one for one in notes) is told
+
+
+def test_an_age_without_unit_and_another_sex_are_told_until_they_are_given(tmp_path):
+    from PDFFMapperLib.dicom.inventory import inventory, lines
+    from PDFFMapperLib.dicom.selection import read_source
+
+    folder = tmp_path / "series"
+    folder.mkdir()
+    stated = {"PatientAge": "55", "PatientSex": "W", "PatientBirthDate": ""}
+
+    def study_stating(**given):
+        for k in range(3):
+            pixels = np.arange(20, dtype=np.uint16).reshape(5, 4) + 100
+            classic_slice(
+                folder, f"{k}.dcm", k, pixels, series="1.2.3", InstanceNumber=k + 1, **stated
+            )
+        labels = read_source(folder)
+        write_volume(labels.with_array(np.ones(SHAPE, np.uint8)), tmp_path / "labels.nii.gz")
+        study = study_of(tmp_path, folder, **given)
+        return study, " ".join(study.notes)
+
+    study, said = study_stating()
+    assert (study.age_years, study.sex) == (None, None)
+    assert "Left out: the DICOM header's age '55', which has no unit" in said
+    assert "Left out: the DICOM header's sex 'W', which is neither M nor F; give the sex" in said
+    listed = " ".join(lines(inventory(folder), folder))
+    assert "Left out: the DICOM header's age '55'" in listed and "sex 'W'" in listed
+    _, said = study_stating(age_years=55, sex="F")
+    assert "header's" not in said
+    stated |= {"PatientAge": "055Y", "PatientSex": "O"}
+    study, said = study_stating()
+    assert study.age_years == 55 and "header's age" not in said and "sex 'O'" in said
+    stated |= {"PatientAge": "", "PatientSex": ""}
+    assert "header's" not in study_stating()[1]
+    stated |= {"PatientAge": "55", "PatientSex": "F", "PatientBirthDate": "19550702"}
+    study, said = study_stating()  # the birth date tells it
+    assert study.age_years == 55 and "header's" not in said

@@ -5,6 +5,7 @@ from __future__ import annotations
 from PDFFMapperLib.panel.frame import PanelFrame
 
 from MarrowAssessLib.catalogue.patient import age_text, parse_age
+from MarrowAssessLib.scene.choices import unread_patient
 
 TYPING_DELAY_MS = 700  # after the last letter of an age
 
@@ -19,6 +20,7 @@ class AgeRow:
         """
         self._ui, self._frame = ui, frame
         self._typed = -1.0
+        self._fault = ""
         self._timer = frame.timer(TYPING_DELAY_MS, self.take)
         ui.ageLineEdit.connect("textEdited(QString)", self.onEdited)
         ui.ageLineEdit.connect("editingFinished()", self.take)
@@ -40,24 +42,27 @@ class AgeRow:
         try:
             age = parse_age(self._ui.ageLineEdit.text)
         except ValueError as error:
-            self._hint(str(error))
+            self._fault = str(error)
+            self._hint()
             return
-        self._hint("")
+        self._fault = ""
         self._typed = -1.0 if age is None else age
         if parameters.ageYears != self._typed:
             parameters.ageYears = self._typed
+        self._hint()
 
     def show(self, anew: bool = True) -> None:
         """Write the chosen age as people read it; unless `anew`, not over what was typed."""
         parameters = self._frame.parameters
         age = parameters.ageYears if parameters else -1.0
-        if age == self._typed and not anew:
-            return
-        self._typed = age
-        self._hint("")
-        self._ui.ageLineEdit.text = age_text(age if age >= 0 else None)
+        if age != self._typed or anew:
+            self._typed, self._fault = age, ""
+            self._ui.ageLineEdit.text = age_text(age if age >= 0 else None)
+        self._hint()
 
-    def _hint(self, text: str) -> None:
-        """Say below the age what is wrong with it."""
+    def _hint(self) -> None:
+        """Say below the age what is wrong with it, or what the images' headers hold instead."""
+        parameters = self._frame.parameters
+        text = self._fault or (unread_patient(parameters) if parameters else "")
         self._ui.ageHintLabel.text = text
         self._ui.ageHintLabel.visible = bool(text)

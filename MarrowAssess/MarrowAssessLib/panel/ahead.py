@@ -97,6 +97,8 @@ class WorkAhead:
         """Time for the thread; where it has ended, begin with what is chosen now."""
         if not self._frame.running:
             self._thread.join(LENT_S)
+        if not self.works:
+            gc.enable()  # not by the thread, which would collect while it ends
         if self.works or self._frame.running:
             self._timer.start()
             return
@@ -118,8 +120,6 @@ class WorkAhead:
             self._of = None
         except Exception as error:
             self._error = error
-        finally:
-            gc.enable()
 
     def _make(self, volume: Volume, grid: Volume, sex: str) -> None:
         from PDFFMapperLib.images.resampling import resampled

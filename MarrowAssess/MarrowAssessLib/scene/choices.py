@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import slicer
-from PDFFMapperLib.images.patient import shown_age
+from PDFFMapperLib.images.patient import PatientFacts, shown_age
 from PDFFMapperLib.scene.origin import dicom_file
 from PDFFMapperLib.scene.volumes import facts_from_node, set_fact, volume_from_node
 
@@ -18,6 +18,7 @@ from MarrowAssessLib.scene.visits import Visit, of_one_visit, regions_of
 from MarrowAssessLib.study.acquisition_facts import KEYWORDS
 
 GROUND = "MarrowAssessGround"  # attribute of a volume: the role it was guessed, and why
+_UNREAD = "MarrowAssessUnread"  # what its header holds for age and sex that tells neither
 SEPARATOR = ";"
 
 
@@ -47,6 +48,15 @@ def age_years(parameters: object) -> float | None:
 def sex(parameters: object) -> str | None:
     """The patient's sex, None where it is not known."""
     return parameters.sex if parameters.sex != NOT_KNOWN else None
+
+
+def unread_patient(parameters: object) -> str:
+    """What the chosen images' headers hold for an age or sex that is still not known, in words."""
+    known = PatientFacts(age_years(parameters), sex(parameters))
+    for node in chosen_volumes(parameters).values():
+        age_text, sex_text = (node.GetAttribute(f"{_UNREAD}{what}") for what in ("Age", "Sex"))
+        known = known.completed(PatientFacts(unread_age=age_text or "", unread_sex=sex_text or ""))
+    return " ".join(known.unread)
 
 
 def chosen_spectra(parameters: object) -> list[str]:
@@ -95,6 +105,9 @@ def choose_guessed(
     found = False
     for node in nodes:
         _keep_acquisition(node, guess.acquisitions[node.GetID()])
+        if guess.patient.unread:
+            node.SetAttribute(f"{_UNREAD}Age", guess.patient.unread_age)
+            node.SetAttribute(f"{_UNREAD}Sex", guess.patient.unread_sex)
     for contrast, node in guess.volumes.items():
         key = VOLUME_PARAMETERS.get(contrast)
         if key and getattr(parameters, key) is None:

@@ -29,7 +29,7 @@ class Guess:
         volumes: by contrast, where exactly one volume seems to be of that contrast, or exactly one
             of several is sagittal.
         grounds: by contrast, what tells so.
-        patient: age and sex where DICOM tells them.
+        patient: age and sex where DICOM tells them, and what it holds that tells neither.
         acquisitions: what the DICOM header of each volume says, by node id.
     """
 
@@ -56,10 +56,7 @@ def guess_inputs(
         read, person = facts_of_dicom_file(node, dicom_file)
         if person == PatientFacts():
             person = _patient_beside_file(node)
-        patient = PatientFacts(
-            patient.age_years if patient.age_years is not None else person.age_years,
-            patient.sex or person.sex,
-        )
+        patient = patient.completed(person)
         acquisitions[node.GetID()] = read
         contrast, ground = _told_contrast(node, read)
         if contrast:

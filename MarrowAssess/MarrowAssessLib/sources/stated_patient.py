@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from PDFFMapperLib.images.bids import bids_name, bids_root
@@ -34,7 +35,8 @@ def stated_patient(volume: Volume, path: str | Path) -> tuple[PatientFacts, str,
 
         facts = read_facts(volume.slices.frames[0][0])[1]
         sex = facts.sex if facts.sex in ("F", "M") else None
-        return PatientFacts(shown_age(facts.age_years), sex), HEADER, []
+        read = replace(facts, age_years=shown_age(facts.age_years), sex=sex)
+        return read, HEADER, []
     facts, notes = bids_patient(Path(path))
     return facts, TABLE, notes
 
@@ -54,9 +56,11 @@ def agreed_patient(
     notes: list[str] = []
     ages: dict[float, str] = {}
     sexes: dict[str, str] = {}
+    unread = PatientFacts()
     for path, volume in read.items():
         facts, ground, said = stated_patient(volume, path)
         notes += said
+        unread = unread.completed(facts)
         if facts.age_years is not None:
             ages.setdefault(facts.age_years, ground)
         if facts.sex:
@@ -85,6 +89,7 @@ def agreed_patient(
     for ground in dict.fromkeys(ground for _, ground in taken):
         what = " and ".join(text for text, where in taken if where == ground)
         notes.append(f"{what[0].upper()}{what[1:]} by {ground}.")
+    notes += replace(unread, age_years=age_years, sex=sex).unread
     return age_years, sex, list(dict.fromkeys(notes))
 
 

@@ -340,8 +340,9 @@ def _maker(header: Dataset) -> str:
 
 def patient_of(header: Dataset) -> PatientFacts:
     """Age at the study, from the birth date where it agrees with the stated age, and sex."""
-    sex = (texts_in(header, "PatientSex") or [""])[0]
-    stated = _stated_age((texts_in(header, "PatientAge") or [""])[0])
+    sex = (texts_in(header, "PatientSex") or [""])[0].strip()
+    age_text = (texts_in(header, "PatientAge") or [""])[0].strip()
+    stated = _stated_age(age_text)
     birth = _date(header, "PatientBirthDate")
     study = next(filter(None, (_date(header, k) for k in ("StudyDate", "SeriesDate"))), None)
     age = (study - birth).days / 365.25 if birth and study else None
@@ -349,7 +350,12 @@ def patient_of(header: Dataset) -> PatientFacts:
         age = None  # born on the day of the study or in 1900: fillers of anonymization
     if age is None or (stated is not None and abs(age - stated) > 1.1):
         age = stated  # anonymized birth dates are often moved, the stated age is kept
-    return PatientFacts(age, sex if sex in ("M", "F", "O") else None)
+    return PatientFacts(
+        age,
+        sex if sex in ("M", "F", "O") else None,
+        "" if stated is not None else age_text[:16],
+        "" if sex in ("M", "F") else sex[:16],
+    )
 
 
 def _stated_age(text: str) -> float | None:

@@ -31,6 +31,7 @@ from PDFFMapperLib.images.attributes import (
 )
 from PDFFMapperLib.images.bids import bids_name
 from PDFFMapperLib.images.files import read_series
+from PDFFMapperLib.images.patient import PatientFacts
 from PDFFMapperLib.images.sidecar import sidecar_of_image
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.progress import Progress, share, tell
@@ -148,6 +149,10 @@ def inventory(folder: str | Path, progress: Progress | None = None) -> Inventory
     rest -= {file for file in beside if file.with_suffix("") in stems}
     if others := _endings(file for file in dicom.not_dicom if file in rest):
         left_out.append(f"files that are neither image, spectrum nor DICOM: {others}.")
+    patient = PatientFacts()
+    for one in dicom:
+        patient = patient.completed(one.patient)
+    left_out += [one.removeprefix("Left out: ") for one in patient.unread]
     ages = {one.patient.age_years for one in dicom if one.patient.age_years is not None}
     sexes = {one.patient.sex for one in dicom if one.patient.sex}
     return Inventory(

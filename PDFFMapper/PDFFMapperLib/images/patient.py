@@ -12,10 +12,38 @@ class PatientFacts:
     Attributes:
         age_years: age at the study in years.
         sex: "M", "F" or "O".
+        unread_age, unread_sex: what the header holds where that tells neither, "" elsewhere.
     """
 
     age_years: float | None = None
     sex: str | None = None
+    unread_age: str = ""
+    unread_sex: str = ""
+
+    def completed(self, other: PatientFacts) -> PatientFacts:
+        """These facts, and of another image of the patient what they lack."""
+        return PatientFacts(
+            other.age_years if self.age_years is None else self.age_years,
+            self.sex or other.sex,
+            self.unread_age or other.unread_age,
+            self.unread_sex or other.unread_sex,
+        )
+
+    @property
+    def unread(self) -> list[str]:
+        """A sentence for each of age and sex that is not known although the header holds one."""
+        sentences = []
+        if self.unread_age and self.age_years is None:
+            sentences.append(
+                f"the DICOM header's age '{self.unread_age}', which has no unit or is no age as "
+                "DICOM writes it (055Y, 008M); give the age."
+            )
+        if self.unread_sex and self.sex not in ("M", "F"):
+            sentences.append(
+                f"the DICOM header's sex '{self.unread_sex}', which is neither M nor F; give the "
+                "sex if it is known."
+            )
+        return [f"Left out: {one}" for one in sentences]
 
 
 def shown_age(age_years: float | None) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict, replace
 
 import slicer
 
@@ -47,8 +48,8 @@ def instances_of(node: slicer.vtkMRMLNode) -> list[str]:
 
 def keep_patient(node: slicer.vtkMRMLNode, patient: PatientFacts) -> None:
     """Keep age, in tenths of a year, and sex on a node, for whoever compares its numbers."""
-    facts = {"age_years": shown_age(patient.age_years), "sex": patient.sex}
-    node.SetAttribute(_PATIENT, json.dumps(facts))
+    kept = replace(patient, age_years=shown_age(patient.age_years))
+    node.SetAttribute(_PATIENT, json.dumps(asdict(kept)))
 
 
 def dicom_file() -> Callable[[str], str] | None:
