@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -145,6 +146,19 @@ def test_command_writes_table_and_page_without_names(tmp_path, capsys):
     assert "0 beyond measurement error" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("ages", "shown"),
+    [((0.7, 1.2), "8 to 14 months, female"), ((50, 50.3), "50 to 50.3 years, female"),
+     ((34, 34), "34 years, female"), ((None, None), "age unknown, female"),
+     ((2.5, 4), "30 months to 4 years, female")],
+)  # fmt: skip
+def test_the_page_tells_ages_as_people_do(ages, shown):
+    from MarrowAssessLib.report.follow_up_page import follow_up_page
+
+    visits = [visit(age, marrow_pdff=40.0 + n) for n, age in enumerate(ages)]
+    assert shown in follow_up_page(course(visits, [0, 365]))
+
+
 def test_what_cannot_be_compared_says_why():
     first = visit(marrow_pdff=40.0)
 
@@ -210,6 +224,12 @@ def test_refusals(tmp_path, capsys):
     assert "no quantity at one site in common" in refused(
         ["follow-up", one, path, "--days", "0,30", *out], capsys
     )
+    (folder := tmp_path / "copied").mkdir()
+    copied = shutil.copy(one, folder)
+    for same in (one, copied):
+        assert "Days 0 and 60 have the same numbers to the last digit" in refused(
+            ["follow-up", one, two, str(same), "--days", "0,30,60", *out], capsys
+        )
     table = tmp_path / "own.csv"
     for content, words in (
         ("subject,quantity\n", "is missing; a table of pairs has the columns"),
@@ -426,7 +446,8 @@ def test_files_that_do_not_say_the_scanner_are_told():
     known, silent = with_images(visit(marrow_pdff=40.0)), visit(marrow_pdff=41.0)
     (told,) = course([known, silent], [0, 9]).cautions
     assert told.startswith("Visit 2: scanner and field strength are not in its file, so whether")
-    assert course([known, known], [0, 9]).cautions == []
+    later = with_images(visit(marrow_pdff=41.0))
+    assert course([known, later], [0, 9]).cautions == []
 
 
 def test_radiotherapy_and_fractures_end_the_comparison_of_their_sites():

@@ -19,6 +19,7 @@ from MarrowAssessLib.follow_up.visits import (
     check_days,
     differences,
     not_comparable,
+    refuse_one_twice,
     refuse_two_persons,
 )
 from MarrowAssessLib.measures.whole_body import response
@@ -83,6 +84,7 @@ def follow_up(
     """
     how = how or Comparing()
     check_days(assessments, days)
+    refuse_one_twice(assessments, days)
     if not how.same_person:
         refuse_two_persons(assessments, days)
     errors = Errors(repeatability or {}, how.reproducibility)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 from PDFFMapperLib.images.json_file import read_json
@@ -242,6 +242,17 @@ def refuse_two_persons(visits: Sequence[Mapping], days: Sequence[float]) -> None
             f"The assessments are of different persons ({wrong} does not fit); give visits of one "
             "person, or --same-person if you know that they are."
         )
+
+
+def refuse_one_twice(visits: Sequence[Mapping], days: Sequence[float]) -> None:
+    """Raise ValueError where two days hold the same numbers: no two examinations give those."""
+    for (n, one), (m, other) in combinations(enumerate(visits), 2):
+        if one["measurements"] and one["measurements"] == other["measurements"]:
+            raise ValueError(
+                f"Days {days[n]:g} and {days[m]:g} have the same numbers to the last digit: one "
+                "assessment was given twice, or one examination was assessed twice; give each "
+                "visit its own."
+            )
 
 
 def differences(before: Mapping, now: Mapping, quantity: str) -> tuple[str, bool]:

@@ -9,6 +9,7 @@ from html import escape
 from PDFFMapperLib.install.software import VERSION
 
 from MarrowAssessLib.catalogue.about import RESEARCH_USE
+from MarrowAssessLib.catalogue.patient import MONTHS_UNTIL_YEARS, age_text
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
 from MarrowAssessLib.follow_up.change import NO_ERROR, NOT_COMPARABLE, Change, Trend, counts
 from MarrowAssessLib.follow_up.course import Course, Place
@@ -40,10 +41,19 @@ def follow_up_page(course: Course) -> str:
 def _patient(course: Course) -> str:
     sex = {"F": "female", "M": "male"}.get(course.sex, "sex unknown")
     ages = [one for one in course.ages_years if one is not None]
-    shown = dict.fromkeys(f"{round(one, 1):g}" for one in (ages[:1] + ages[-1:]))
-    age = f"{' to '.join(shown)} years" if ages else "age unknown"
+    shown = list(dict.fromkeys(_age(one) for one in (ages[:1] + ages[-1:])))
+    if len(shown) > 1 and shown[0].split()[1:] == shown[1].split()[1:]:
+        shown[0] = shown[0].split()[0]  # "8 to 14 months"
+    age = " to ".join(shown) or "age unknown"
     days = ", ".join(f"{day:g}" for day in course.days)
     return f"{age}, {sex}; {len(course.days)} visits, on day {days}"
+
+
+def _age(years: float) -> str:
+    """In whole months of infants, else to a tenth of a year."""
+    if years < MONTHS_UNTIL_YEARS:
+        return age_text(round(years * 12) / 12)
+    return age_text(round(years, 1))
 
 
 def _cautions(course: Course) -> str:
