@@ -109,7 +109,10 @@ def test_m_score_is_the_snr_in_reference_sds(spine):
 
 @pytest.mark.parametrize("fat_fraction", [0.0, 0.2, 0.45, 0.6, 0.9, 1.0])
 def test_opposed_phase_gives_both_fat_fractions_its_physics_allows(spine, fat_fraction):
-    study = with_volumes(spine, IN_PHASE=200.0, OPPOSED_PHASE=200.0 * abs(1 - 2 * fat_fraction))
+    in_phase = spine.grid.array + 200.0
+    study = with_volumes(
+        spine, IN_PHASE=in_phase, OPPOSED_PHASE=in_phase * abs(1 - 2 * fat_fraction)
+    )
     assert value(study, "signal_drop", "L3") == pytest.approx(100 * (1 - abs(1 - 2 * fat_fraction)))
     low = value(study, "opposed_fat_fraction_low", "L3")
     high = value(study, "opposed_fat_fraction_high", "L3")
@@ -280,6 +283,20 @@ def test_an_image_of_one_value_is_no_measurement(spine):
     assert "T1 has one value in L" in skipped["t1_marrow_muscle"]
     spine.volumes[Contrast.T1].array[0, 85, 0] += 1  # one voxel of CSF
     assert value(spine, "vbq", "L1-L4") > 1
+
+
+def test_two_images_of_one_value_are_no_measurement(spine):
+    """They read an opposed/in-phase ratio of 1.00 and an enhancement of 0 %."""
+    measured = measure(with_volumes(spine, T1=7.0, T1_POST=7.0, IN_PHASE=7.0, OPPOSED_PHASE=7.0))
+    assert {one.quantity for one in measured.measurements} == {"muscle_csa"}
+    reasons = {one.quantity: one.reason for one in measured.skipped}
+    assert reasons["opposed_in_ratio"] == "opposed_phase and in_phase have one value everywhere"
+    assert reasons["enhancement"] == "T1_post and T1 have one value everywhere"
+    spine.volumes[Contrast.T1].array[0, 0, 0] += 1  # one voxel of air
+    measured = measure(with_volumes(spine, T1_POST=7.0))
+    assert "enhancement" in {one.quantity for one in measured.measurements}
+    with pytest.raises(ValueError, match="the signal of air does not vary"):
+        measure(with_volumes(spine, T1=7.0), Settings(m_score_reference=(50.0, 4.0)))
 
 
 def test_what_cannot_be_measured_says_why(spine):

@@ -223,6 +223,14 @@ class Book:
             self._once[key] = compute(self, *arguments)
         return self._once[key]
 
+    def flat(self, quantity: Quantity) -> str:
+        """That each of the quantity's images has one value throughout, "" where one has not."""
+        images = [self.acquired[contrast].array for contrast in quantity.images]
+        if any(np.fmin.reduce(one, axis=None) < np.fmax.reduce(one, axis=None) for one in images):
+            return ""
+        names = " and ".join(contrast.value for contrast in quantity.images)
+        return f"{names} have one value everywhere"
+
     def distance_mm(self, one: Region, other: Region) -> float:
         """Between the centers of two regions."""
         return float(np.linalg.norm(self._center(one) - self._center(other)))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from MarrowAssessLib.catalogue.quantities import Method, Quantity
 from MarrowAssessLib.measures.book import Book, ratio
 from MarrowAssessLib.measures.heights import low_bodies
-from MarrowAssessLib.measures.measurement import Measurement
+from MarrowAssessLib.measures.measurement import Measurement, Skipped
 
 _FROM_RATIO: dict[Method, Callable[[float], float]] = {
     Method.OPPOSED_RATIO: lambda r: r,
@@ -17,7 +17,7 @@ _FROM_RATIO: dict[Method, Callable[[float], float]] = {
 }
 
 
-def opposed_phase(book: Book, quantity: Quantity) -> list[Measurement]:
+def opposed_phase(book: Book, quantity: Quantity) -> list[Measurement] | list[Skipped]:
     """Opposed/in-phase ratio, signal drop, and the two fat fractions the ratio allows.
 
     |1 - 2 FF| = opposed/in-phase holds for equal relaxation, a single fat peak exactly opposed
@@ -25,6 +25,8 @@ def opposed_phase(book: Book, quantity: Quantity) -> list[Measurement]:
     """
     from MarrowAssessLib.fracture.edema import PUBLISHED_RATIOS
 
+    if flat := book.flat(quantity):
+        return [Skipped(quantity.key, flat)]
     opposed, in_phase = quantity.images
     implied = quantity.method in (Method.FAT_IF_WATER_DOMINATES, Method.FAT_IF_FAT_DOMINATES)
     of_ratio = _FROM_RATIO[quantity.method]

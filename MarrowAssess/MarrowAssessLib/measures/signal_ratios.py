@@ -45,8 +45,10 @@ def tissue_ratio(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     return found
 
 
-def enhancement(book: Book, quantity: Quantity) -> list[Measurement]:
+def enhancement(book: Book, quantity: Quantity) -> list[Measurement] | list[Skipped]:
     """From both images as acquired: N4 would find another field in each of them."""
+    if flat := book.flat(quantity):
+        return [Skipped(quantity.key, flat)]
     return [_enhancement(book, quantity, region) for region in book.of(quantity.measured)]
 
 
