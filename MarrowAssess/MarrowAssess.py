@@ -352,12 +352,12 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
 
     def assessParameters(self, parameters, progress=None):
         """Measure what the parameter node says; see assess()."""
-        from MarrowAssessLib.scene.choices import chosen_scores
+        from MarrowAssessLib.scene.choices import listed
         from MarrowAssessLib.scene.chosen_inputs import settings, study_inputs
 
         assessment = self.session.assess(
             study_inputs(parameters),
-            settings(parameters, chosen_scores(parameters)),
+            settings(parameters, listed(parameters.scores)),
             parameters.showOverlay,
             parameters.showNames,
             parameters.earlierRegions or parameters.earlierVisit,

@@ -18,8 +18,8 @@ from MarrowAssessLib.catalogue.contrasts import Contrast  # noqa: E402
 from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS  # noqa: E402
 from MarrowAssessLib.placement.level_names import neighbor_site  # noqa: E402
 from MarrowAssessLib.scene.column import (  # noqa: E402
-    correct_body,
     correct_painted,
+    corrected_column,
     place_click,
     place_column,
     renamed_column,
@@ -379,7 +379,7 @@ def test_the_discs_follow_a_body_that_had_been_found_in_the_wrong_place(column):
     sample, image, target, drawn = column
     expected = masks(target, image)
     below = sample.centers_ras["L3"] - [0.0, 0.0, 17.0]
-    wrong = correct_body(drawn, Click(below, Role.MARROW, "L3")).column
+    wrong = corrected_column(drawn, "L3", click=Click(below, Role.MARROW, "L3")).column
     before = masks(target, image)
     placed = place_click(target, image, sample.centers_ras["L3"], "marrow", column=wrong)
     assert placed.region.site == "L3"

@@ -244,11 +244,11 @@ class ResultsPane:
 
     def onDoubleClicked(self, row: int, column: int) -> None:
         """Open the publication behind a number's reference."""
-        from MarrowAssessLib.scene.matrix import reference_url
+        from MarrowAssessLib.scene.matrix import doi_url
 
         chosen = self._at(row, column)
-        if chosen and (url := reference_url(chosen)):
-            qt.QDesktopServices.openUrl(qt.QUrl(url))
+        if chosen and chosen.doi:
+            qt.QDesktopServices.openUrl(qt.QUrl(doi_url(chosen.doi)))
 
     def show_doubt(self, name: str) -> None:
         """Name this doubtful region, and why, with what ends the doubt; else the first one."""

@@ -7,6 +7,7 @@ statement has a color of its own: green as expected, orange unusual (Okabe and I
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,6 +83,12 @@ class ColorScale:
     stops: np.ndarray
     colors: np.ndarray
 
+    def at(self, value: float | None) -> tuple[float, float, float]:
+        """The color (0-1) of a value, the ends beyond them; gray of none."""
+        if value is None or math.isnan(value):
+            return NO_REFERENCE_COLOR
+        return tuple(float(np.interp(value, self.stops, channel)) for channel in self.colors.T)
+
 
 Z_SCALE = ColorScale("z-score", Z_LIMIT, Z_STOPS, Z_COLORS)
 CHANGE_SCALE = ColorScale("regions: RC", CHANGE_LIMIT, CHANGE_STOPS, CHANGE_COLORS)
@@ -89,16 +96,17 @@ CHANGE_SCALE = ColorScale("regions: RC", CHANGE_LIMIT, CHANGE_STOPS, CHANGE_COLO
 
 def change_color(size: float | None) -> tuple[float, float, float]:
     """Color (0-1) of a change in repeatability coefficients; gray where it is not comparable."""
-    if size is None or math.isnan(size):
-        return NO_REFERENCE_COLOR
-    return tuple(float(np.interp(size, CHANGE_STOPS, channel)) for channel in CHANGE_COLORS.T)
+    return CHANGE_SCALE.at(size)
 
 
 def z_color(z: float | None) -> tuple[float, float, float]:
     """Color (0-1) of a z-score; beyond +-3 the ends of the scale, gray without one."""
-    if z is None or math.isnan(z):
-        return NO_REFERENCE_COLOR
-    return tuple(float(np.interp(z, Z_STOPS, channel)) for channel in Z_COLORS.T)
+    return Z_SCALE.at(z)
+
+
+def luminance(color: Sequence[float]) -> float:
+    """How bright a color (0-1) looks (Rec. 601)."""
+    return 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2]
 
 
 def result_color(z: float | None, tone: str) -> tuple[float, float, float]:

@@ -13,7 +13,7 @@ from MarrowAssessLib.catalogue.patient import MONTHS_UNTIL_YEARS, age_text
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
 from MarrowAssessLib.follow_up.change import NO_ERROR, NOT_COMPARABLE, Change, Trend, counts
 from MarrowAssessLib.follow_up.course import Course, Place
-from MarrowAssessLib.report.colors import BAND_COLORS, change_color
+from MarrowAssessLib.report.colors import BAND_COLORS, change_color, luminance
 from MarrowAssessLib.report.shared import chip, filled, reference_line, report_style
 from MarrowAssessLib.report.trend_plot import ERROR_COLOR, Point, shared_ends, trend_plot_svg
 
@@ -122,10 +122,9 @@ def _slope_words(one: Trend) -> str:
 def _chip(one: Change) -> str:
     """The change in repeatability coefficients on its color."""
     rgb = change_color(one.size)
-    dark = 0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2] < 0.55
     known = math.isfinite(one.size)
     text = f"{ARROWS[one.verdict]} {one.size:+.1f} RC" if known else "not comparable"
-    return chip(text, rgb, dark)
+    return chip(text, rgb, light=luminance(rgb) < 0.55)
 
 
 def _trend_plots(course: Course) -> str:

@@ -10,12 +10,8 @@ from PDFFMapperLib.scene.tables import Column, table_to_node
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.follow_up.change import NOT_COMPARABLE, Change
-from MarrowAssessLib.scene.plots import (
-    LEGEND_FONT,
-    TEXT_FONT,
-    TITLE_FONT,
-    line_series,
-)
+from MarrowAssessLib.scene.plots import line_series, new_chart
+from MarrowAssessLib.scene.shown import charts_of
 from MarrowAssessLib.scene.tables import chart_series, remove_chart
 
 TABLE, CHART = "MarrowAssess.changes", "MarrowAssess.change.chart"
@@ -34,7 +30,7 @@ def show_changes(segmentation: slicer.vtkMRMLSegmentationNode, changes: Sequence
     if not changes:
         for node in [table] if table else []:
             slicer.mrmlScene.RemoveNode(node)
-        for chart in change_charts(segmentation):
+        for chart in charts_of(segmentation, CHART):
             remove_chart(chart)
         return
     made = table_to_node("MarrowAssess changes", _columns(changes), table)
@@ -43,15 +39,6 @@ def show_changes(segmentation: slicer.vtkMRMLSegmentationNode, changes: Sequence
         segmentation.SetNodeReferenceID(TABLE, made.GetID())
         put_beside(made, segmentation)
     _show_charts(segmentation, changes)
-
-
-def change_charts(
-    segmentation: slicer.vtkMRMLSegmentationNode,
-) -> list[slicer.vtkMRMLPlotChartNode]:
-    """Those that are shown."""
-    count = segmentation.GetNumberOfNodeReferences(CHART)
-    nodes = [segmentation.GetNthNodeReference(CHART, n) for n in range(count)]
-    return [node for node in nodes if node is not None]
 
 
 def _columns(changes: Sequence[Change]) -> list[Column]:
@@ -75,9 +62,7 @@ def _show_charts(segmentation: slicer.vtkMRMLSegmentationNode, changes: Sequence
     for one in changes:
         if one.verdict != NOT_COMPARABLE and QUANTITIES[one.quantity].color_rank is not None:
             groups.setdefault(one.quantity, []).append(one)
-    known = {}
-    for chart in change_charts(segmentation):
-        known[chart.GetAttribute(LINES)] = chart
+    known = {one.GetAttribute(LINES): one for one in charts_of(segmentation, CHART)}
     for quantity, group in groups.items():
         key = "|".join([quantity, *(one.name for one in group)])
         if chart := known.pop(key, None):
@@ -95,14 +80,12 @@ def _show_charts(segmentation: slicer.vtkMRMLSegmentationNode, changes: Sequence
 
 def _chart(quantity: str, group: Sequence[Change]) -> slicer.vtkMRMLPlotChartNode:
     row = QUANTITIES[quantity]
-    chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", f"{row.name} since earlier")
-    chart.SetTitle(f"{row.name} since the earlier visit")
-    days = group[0].days
-    chart.SetXAxisTitle("Days since" if days > 1 else "Earlier visit (0) and this one (1)")
-    chart.SetYAxisTitle(f"{row.name} ({row.unit})" if row.unit else row.name)
-    chart.SetTitleFontSize(TITLE_FONT)
-    chart.SetAxisTitleFontSize(TEXT_FONT)
-    chart.SetLegendFontSize(LEGEND_FONT)
+    chart = new_chart(
+        f"{row.name} since the earlier visit",
+        "Days since" if group[0].days > 1 else "Earlier visit (0) and this one (1)",
+        f"{row.name} ({row.unit})" if row.unit else row.name,
+        f"{row.name} since earlier",
+    )
     table = table_to_node(f"{chart.GetName()} lines", _lines(group))
     for n, one in enumerate(group):
         series = line_series(_label(one), table, str(n), DAY)

@@ -59,24 +59,9 @@ def unread_patient(parameters: object) -> str:
     return " ".join(known.unread)
 
 
-def chosen_spectra(parameters: object) -> list[str]:
-    """The spectra that were given, each such as "L3=te20.rda,te30.rda"."""
-    return listed(parameters.spectra)
-
-
-def chosen_ute(parameters: object) -> list[str]:
-    """The UTE series that were given, each such as "tibial diaphysis=ute.nii.gz"."""
-    return listed(parameters.ute)
-
-
 def listed(text: str) -> list[str]:
-    """What a line lists, such as "L3=te20.rda,te30.rda; L1=press.rda"."""
+    """What a line of spectra, UTE series or scores lists: "L3=te20.rda,te30.rda; L1=press.rda"."""
     return [one.strip() for one in text.split(SEPARATOR) if one.strip()]
-
-
-def chosen_scores(parameters: object) -> list[str]:
-    """The files of the scores that were given."""
-    return listed(parameters.scores)
 
 
 def scalar_volumes() -> list[slicer.vtkMRMLScalarVolumeNode]:

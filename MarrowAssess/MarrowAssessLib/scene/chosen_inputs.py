@@ -13,10 +13,8 @@ from MarrowAssessLib.scene.choices import (
     age_years,
     chosen_contrasts,
     chosen_markups,
-    chosen_scores,
-    chosen_spectra,
-    chosen_ute,
     chosen_volumes,
+    listed,
     sex,
 )
 from MarrowAssessLib.study.inputs import StudyInputs
@@ -33,8 +31,8 @@ def study_inputs(parameters: object) -> StudyInputs:
         parameters.resample,
         parameters.pointRadiusMm,
         parameters.fieldStrengthT or None,
-        chosen_spectra(parameters),
-        chosen_ute(parameters),
+        listed(parameters.spectra),
+        listed(parameters.ute),
     )
 
 
@@ -73,7 +71,7 @@ def console_command(parameters: object) -> str:
             value = getattr(chosen, one.name)
             if value != one.default and value and one.name not in _BY_NODE:
                 words.append(f"{in_console(one.name)}={value!r}")
-    if scores := chosen_scores(parameters):
+    if scores := listed(parameters.scores):
         words.append(f"scores={scores!r}")
     if parameters.earlierRegions:  # before a file, as in the panel
         words.append(f"earlierVisit={node(parameters.earlierRegions)}")

@@ -208,7 +208,7 @@ def place_click(
         volume, inside = volume_from_node(volume_node), column.level_at(point_ras)
         click = read_click(segmentation, volume, point_ras, role, site, options, inside)
         if column.reaches(click.site, options):
-            return correct_body(column, click, options)
+            return corrected_column(column, click.site, options, click)
     find = partial(place_clicked, progress=progress)
     region, change = place_region(segmentation, volume_node, point_ras, role, site, options, find)
     return Placed(region, change, column)
@@ -254,11 +254,17 @@ def correct_painted(
             "vertebra was painted, such as L3."
         )
     shape = column.volume_node.GetImageData().GetDimensions()[::-1]
-    return _corrected(column, site, options, painted=painted.full_mask(shape))
+    return corrected_column(column, site, options, painted=painted.full_mask(shape))
 
 
-def correct_body(column: DrawnColumn, click: Click, options: PlacingOptions = AS_USUAL) -> Placed:
-    """Find one body of a column anew, or add one, from a click that tells its level.
+def corrected_column(
+    column: DrawnColumn,
+    level: str,
+    options: PlacingOptions = AS_USUAL,
+    click: Click | None = None,
+    painted: np.ndarray | None = None,
+) -> Placed:
+    """Find one body of a column anew, or add one, from a click or a painted body.
 
     What was found from the body before is found anew as well, nothing else. Regions that were
     edited or deleted by hand stay as they are, except the body itself.
@@ -266,26 +272,9 @@ def correct_body(column: DrawnColumn, click: Click, options: PlacingOptions = AS
     Raises:
         ValueError: no such level, nothing found or no signal; nothing is then changed.
     """
-    return _corrected(column, click.site, options, click=click)
-
-
-def _corrected(
-    column: DrawnColumn,
-    level: str,
-    options: PlacingOptions,
-    click: Click | None = None,
-    painted: np.ndarray | None = None,
-) -> Placed:
     volume = volume_from_node(column.volume_node)
     point = click.point if click else None
-    after = corrected(
-        volume,
-        column.column,
-        level,
-        options,
-        point_ras=point,
-        painted=painted,
-    )
+    after = corrected(volume, column.column, level, options, point_ras=point, painted=painted)
     body = after.bodies[level].roi
     if not body.voxels:
         raise ValueError(" ".join(["Nothing was found there.", *after.bodies[level].unsure]))

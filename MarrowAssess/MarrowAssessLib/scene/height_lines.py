@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
-from vtkmodules.vtkCommonCore import vtkDoubleArray, vtkPoints
-from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
+from vtkmodules.vtkCommonCore import vtkDoubleArray
+from vtkmodules.vtkCommonDataModel import vtkPolyData
 from vtkmodules.vtkFiltersCore import vtkAssignAttribute
 
 from MarrowAssessLib.report.colors import GRADE_COLORS, NO_GRADE
 from MarrowAssessLib.report.label_layout import Layout
-from MarrowAssessLib.scene.overlay import own_node, show_beside_anatomy
+from MarrowAssessLib.scene.overlay import line_mesh, own_node, show_beside_anatomy
 from MarrowAssessLib.scene.shown import HEIGHTS
 from MarrowAssessLib.scene.visibility import show_height_legend
 
@@ -66,17 +66,12 @@ def show_height_lines(
 
 
 def _lines(bodies: dict[str, np.ndarray], grades: dict[str, int]) -> vtkPolyData:
-    points, cells, values = vtkPoints(), vtkCellArray(), vtkDoubleArray()
+    values = vtkDoubleArray()
     values.SetName(GRADE)
     for site, lines in bodies.items():
-        for line in lines:
-            cells.InsertNextCell(2)
-            for point in line:
-                cells.InsertCellPoint(points.InsertNextPoint(point))
+        for _ in lines:
             values.InsertNextValue(grades.get(site, NO_GRADE))
-    mesh = vtkPolyData()
-    mesh.SetPoints(points)
-    mesh.SetLines(cells)
+    mesh = line_mesh(line for lines in bodies.values() for line in lines)
     mesh.GetCellData().AddArray(values)
     return mesh
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from MarrowAssessLib.catalogue.anatomy import Role, level_index
 from MarrowAssessLib.catalogue.lean_mass import SUL
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, short_name
-from MarrowAssessLib.report.colors import NO_REFERENCE_COLOR, change_color, result_color
+from MarrowAssessLib.report.colors import NO_REFERENCE_COLOR, change_color, luminance, result_color
 from MarrowAssessLib.scene.result_rows import PLAIN_SIGNAL, ResultRow
 
 if TYPE_CHECKING:  # opening a panel waits for no earlier visit
@@ -104,10 +104,10 @@ def _cell(row: ResultRow) -> Cell:
     mark = MARKS.get(row.verdict, "")
     scored = row.z is not None
     color = result_color(row.z, row.tone) if scored or row.tone else None
-    dark = color is not None and 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2] < 0.5
+    light = color is not None and luminance(color) < 0.5
     if row.verdict == "doubtful":
-        color, dark = NO_REFERENCE_COLOR, True
-    return Cell(row, f"{number} {mark}".strip(), color, dark)
+        color, light = NO_REFERENCE_COLOR, True
+    return Cell(row, f"{number} {mark}".strip(), color, light)
 
 
 def _change_cell(row: ResultRow, changes: Sequence[Change]) -> Cell:
@@ -126,9 +126,8 @@ def _change_cell(row: ResultRow, changes: Sequence[Change]) -> Cell:
     if math.isnan(change.size):
         return Cell(told, "?", NO_REFERENCE_COLOR, True)
     color = change_color(change.size)
-    dark = 0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2] < 0.5
     mark = CHANGE_MARKS.get(change.verdict, "")
-    return Cell(told, f"{change.size:+.1f} RC {mark}".strip(), color, dark)
+    return Cell(told, f"{change.size:+.1f} RC {mark}".strip(), color, luminance(color) < 0.5)
 
 
 def change_text(change: Change) -> str:
@@ -143,11 +142,6 @@ def change_text(change: Change) -> str:
     return (
         f"Since the earlier visit {values}, {change.size:+.1f} RC: {said} (unchanged: {unchanged})."
     )
-
-
-def reference_url(row: ResultRow) -> str:
-    """Where the publication behind a number's reference is read, "" where none is known."""
-    return doi_url(row.doi)
 
 
 def record_links(row: ResultRow) -> str:

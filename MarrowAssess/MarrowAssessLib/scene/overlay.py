@@ -167,15 +167,21 @@ def place_labels(overlay: Overlay, separation_mm: float) -> None:
     for n, anchor in enumerate(anchors):
         if not np.allclose(overlay.labels.GetNthControlPointPosition(n), anchor, atol=1e-3):
             overlay.labels.SetNthControlPointPosition(n, *anchor)
+    lines = label_lines(overlay.places, anchors, overlay.layout)
+    overlay.lines.SetAndObservePolyData(line_mesh(lines))
+
+
+def line_mesh(lines: Iterable[np.ndarray]) -> vtkPolyData:
+    """Lines, each of two points (RAS mm), as a mesh."""
     points, cells = vtkPoints(), vtkCellArray()
-    for start, end in label_lines(overlay.places, anchors, overlay.layout):
+    for line in lines:
         cells.InsertNextCell(2)
-        cells.InsertCellPoint(points.InsertNextPoint(start))
-        cells.InsertCellPoint(points.InsertNextPoint(end))
+        for point in line:
+            cells.InsertCellPoint(points.InsertNextPoint(point))
     mesh = vtkPolyData()
     mesh.SetPoints(points)
     mesh.SetLines(cells)
-    overlay.lines.SetAndObservePolyData(mesh)
+    return mesh
 
 
 def _color_segments(
@@ -341,11 +347,20 @@ def show_beside_anatomy(
     slices = slicer.util.getNodesByClass("vtkMRMLSliceNode")
     views += [one for one in slices if one.GetLayoutName() == layout.slice_view]
     wanted = [id_ for view in views if regions.IsDisplayableInView(id_ := view.GetID())]
-    count = display.GetNumberOfViewNodeIDs()
-    if [display.GetNthViewNodeID(n) for n in range(count)] != wanted:
-        display.RemoveAllViewNodeIDs()
-        for one in wanted:
-            display.AddViewNodeID(one)
+    if views_of(display) != wanted:
+        show_in_views(display, wanted)
+
+
+def views_of(display: slicer.vtkMRMLDisplayNode) -> list[str]:
+    """The IDs of the views that something is shown in alone; [] for all."""
+    return [display.GetNthViewNodeID(n) for n in range(display.GetNumberOfViewNodeIDs())]
+
+
+def show_in_views(display: slicer.vtkMRMLDisplayNode, view_ids: Iterable[str]) -> None:
+    """Show something in these views alone, in all if there are none."""
+    display.RemoveAllViewNodeIDs()
+    for one in view_ids:
+        display.AddViewNodeID(one)
 
 
 def _set_text_background(text: object) -> None:

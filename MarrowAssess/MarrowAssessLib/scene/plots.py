@@ -1,4 +1,4 @@
-"""Lines of plots as nodes of the Slicer scene."""
+"""Charts and their lines as nodes of the Slicer scene."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ LEGEND_FONT = 9  # the legend stands beside a plot that is a quarter of the wind
 def hex_color(color: str) -> tuple[float, ...]:
     """Red, green and blue (0-1) of a color written "#rrggbb"."""
     return tuple(int(color[k : k + 2], 16) / 255 for k in (1, 3, 5))
+
+
+def new_chart(title: str, across: str, up: str, name: str = "") -> slicer.vtkMRMLPlotChartNode:
+    """Add a chart without lines; `across` and `up` name its axes, `name` the node."""
+    chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", name or title)
+    chart.SetTitle(title)
+    chart.SetXAxisTitle(across)
+    chart.SetYAxisTitle(up)
+    chart.SetTitleFontSize(TITLE_FONT)
+    chart.SetAxisTitleFontSize(TEXT_FONT)
+    chart.SetLegendFontSize(LEGEND_FONT)
+    return chart
 
 
 def line_series(

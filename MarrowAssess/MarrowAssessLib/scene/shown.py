@@ -30,10 +30,12 @@ def live_results(segmentation: slicer.vtkMRMLSegmentationNode) -> LiveResults | 
     return LiveResults(table, charts_of(segmentation)) if table else None
 
 
-def charts_of(segmentation: slicer.vtkMRMLSegmentationNode) -> list[slicer.vtkMRMLPlotChartNode]:
-    """The charts of what is shown of a segmentation."""
-    count = segmentation.GetNumberOfNodeReferences(CHART)
-    nodes = [segmentation.GetNthNodeReference(CHART, n) for n in range(count)]
+def charts_of(
+    segmentation: slicer.vtkMRMLSegmentationNode, role: str = CHART
+) -> list[slicer.vtkMRMLPlotChartNode]:
+    """The charts that a segmentation refers to in a role: of what is shown of it, or of changes."""
+    count = segmentation.GetNumberOfNodeReferences(role)
+    nodes = [segmentation.GetNthNodeReference(role, n) for n in range(count)]
     return [node for node in nodes if node is not None]
 
 

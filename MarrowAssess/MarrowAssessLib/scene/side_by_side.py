@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import slicer
 
-from MarrowAssessLib.scene.overlay import look_at_results
+from MarrowAssessLib.scene.overlay import look_at_results, show_in_views, views_of
 from MarrowAssessLib.scene.visibility import overlay_displays, show_segmentation
 
 LABELS = ("earlier", "now")  # of the two 3D views, in place of their numbers
@@ -62,16 +62,12 @@ def _show_in(segmentation: slicer.vtkMRMLSegmentationNode, view_ids: Sequence[st
     """Show regions and what belongs to them in these views only, in all if there are none."""
     for display in overlay_displays(segmentation):
         if display.IsA("vtkMRMLMarkupsDisplayNode"):  # beside the anatomy, not in every slice
-            count = display.GetNumberOfViewNodeIDs()
-            had = [display.GetNthViewNodeID(n) for n in range(count)]
-            slices = [one for one in had if "Slice" in one]
+            slices = [one for one in views_of(display) if "Slice" in one]
             own = view_ids or [*(view.GetID() for view in _views()), *slices]
             ids = [one for one in own if "Slice" not in one or one in slices]
         else:
             ids = view_ids
-        display.RemoveAllViewNodeIDs()
-        for one in ids:
-            display.AddViewNodeID(one)
+        show_in_views(display, ids)
 
 
 def _views() -> list[slicer.vtkMRMLViewNode]:

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING
 import slicer
 from PDFFMapperLib.scene.tables import Column, table_to_node
 
-from MarrowAssessLib.scene.plots import (
-    LEGEND_FONT,
-    TEXT_FONT,
-    TITLE_FONT,
-    hex_color,
-    line_series,
-)
+from MarrowAssessLib.scene.plots import hex_color, line_series, new_chart
 from MarrowAssessLib.scene.shown import SPECTRUM_ATTRIBUTE
 
 if TYPE_CHECKING:  # opening a panel waits for no fit
@@ -71,13 +65,7 @@ def _chart(name: str, fitted: Fitted, k: int) -> slicer.vtkMRMLPlotChartNode:
     columns += [Column(key, values.tolist()) for key, values in lines.items()]
     table = table_to_node(title, columns)
     table.SetLocked(True)
-    chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", title)
-    chart.SetTitle(title)
-    chart.SetXAxisTitle("Chemical shift (ppm)")
-    chart.SetYAxisTitle("Signal over its highest; residual below")
-    chart.SetTitleFontSize(TITLE_FONT)
-    chart.SetAxisTitleFontSize(TEXT_FONT)
-    chart.SetLegendFontSize(LEGEND_FONT)
+    chart = new_chart(title, "Chemical shift (ppm)", "Signal over its highest; residual below")
     for key in lines:
         series = line_series(key, table, key, SHIFT)
         series.SetColor(*hex_color(COLORS.get(key, RESIDUAL_COLOR)))

@@ -11,14 +11,7 @@ import slicer
 from PDFFMapperLib.scene.tables import Column, column_array, table_to_node
 
 from MarrowAssessLib.report.colors import FREQUENCY_COLOR, MODEL_COLOR, SOURCE_COLORS
-from MarrowAssessLib.scene.plots import (
-    LEGEND_FONT,
-    TEXT_FONT,
-    TITLE_FONT,
-    hex_color,
-    line_series,
-    plot_series,
-)
+from MarrowAssessLib.scene.plots import hex_color, line_series, new_chart, plot_series
 from MarrowAssessLib.scene.shown import PERSON
 
 if TYPE_CHECKING:  # opening a panel waits for none of it
@@ -72,13 +65,7 @@ class AgeChart:
 
 def age_chart_to_node(curve: AgeChart) -> slicer.vtkMRMLPlotChartNode:
     """Add an age curve as tables, plot series and a chart: percentile lines, sources, patient."""
-    chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode", curve.title)
-    chart.SetTitle(curve.title)
-    chart.SetXAxisTitle("Age (years)")
-    chart.SetYAxisTitle(curve.axis)
-    chart.SetTitleFontSize(TITLE_FONT)
-    chart.SetAxisTitleFontSize(TEXT_FONT)
-    chart.SetLegendFontSize(LEGEND_FONT)
+    chart = new_chart(curve.title, "Age (years)", curve.axis)
     for series in [*_percentile_series(curve), *_source_series(curve)]:
         chart.AddAndObservePlotSeriesNodeID(series.GetID())
     set_points(chart, curve.points)
