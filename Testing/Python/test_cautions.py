@@ -18,8 +18,7 @@ from MarrowAssessLib.placement.structure import place
 from MarrowAssessLib.placement.vertebra import RAYS, Box, Surface
 from MarrowAssessLib.sources.labels import parse_label_rule
 from MarrowAssessLib.study.bias_field import corrected as without_shading
-from MarrowAssessLib.study.regions import Region
-from MarrowAssessLib.study.shapes import rasterize
+from MarrowAssessLib.study.regions import Region, rasterize
 from MarrowAssessLib.study.study import Study
 from PDFFMapperLib.images.markups_file import read_markups
 from PDFFMapperLib.images.shapes import Shape

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.sources.markups_file import regions_from_markups
-from MarrowAssessLib.study.shapes import rasterize
+from MarrowAssessLib.study.regions import rasterize
 from PDFFMapperLib.images.markups_file import read_markups
 from PDFFMapperLib.images.shapes import Shape
 from PDFFMapperLib.images.volume import Volume

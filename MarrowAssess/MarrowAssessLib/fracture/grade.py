@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.anatomy import VERTEBRAE
-from MarrowAssessLib.fracture.heights import BodyHeights, Outline, cut_by_image, measure_body
+from MarrowAssessLib.fracture.heights import BodyHeights, cut_by_image, measure_body
+
+if TYPE_CHECKING:  # which loads a compiler
+    from MarrowAssessLib.placement.vertebra import Surface
 
 GRADES_PERCENT = (20.0, 25.0, 40.0)  # losses at which grades 1, 2 and 3 begin
 GRADED = tuple(f"T{n}" for n in range(1, 13)) + tuple(f"L{n}" for n in range(1, 7))
@@ -154,7 +158,7 @@ class SpineHeights:
 
 
 def assess_heights(
-    bodies: Mapping[str, Outline],
+    bodies: Mapping[str, Surface],
     grid: Volume,
     unsure: Collection[str] = (),
     outline_sd_mm: float = OUTLINE_SD_MM,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.fracture.endplates import at_edges
+
+if TYPE_CHECKING:  # which loads a compiler
+    from MarrowAssessLib.placement.vertebra import Surface
 
 # Shares of the body's depth, 0 at its front. The outermost 8 % hold the rounded rim and its
 # osteophytes. Five lines each fall into the front, middle and back zone.
@@ -20,16 +23,6 @@ WALL = np.linspace(0.1, 0.9, 17)  # of the back wall, from below
 TURNS, HALVINGS = 4, 12
 PIT_MM, PIT_WIDTH = 3.0, 0.3  # an endplate's pit: at least so deep, at most such a share of depth
 BEYOND_MM = 1.0  # image that must follow an endplate, so that it is one
-
-
-class Outline(Protocol):
-    """A body's outline, as placement.vertebra.Surface is one."""
-
-    box: object  # center (RAS, mm), axes (rows right, front, head), half sizes (mm)
-    radii: np.ndarray  # relative to the box
-
-    def contains(self, points_ras: np.ndarray) -> np.ndarray:
-        """Whether points (n, 3) lie inside."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ class BodyHeights:
         return self.middle_mm / self.posterior_mm
 
 
-def measure_body(surface: Outline, image: Volume | None = None) -> BodyHeights:
+def measure_body(surface: Surface, image: Volume | None = None) -> BodyHeights:
     """The heights of a body from its outline, and from an image's edges near it where one is given.
 
     Its axes are found from the outline itself: the head axis is the mean of the endplates' normals,
@@ -137,7 +130,7 @@ def cut_by_image(heights: BodyHeights, grid: Volume) -> bool:
     return bool(((ijk < -0.5) | (ijk > np.array(grid.array.shape[::-1]) - 0.5)).any())
 
 
-def _middle(surface: Outline, center: np.ndarray, axes: np.ndarray) -> tuple[np.ndarray, float]:
+def _middle(surface: Surface, center: np.ndarray, axes: np.ndarray) -> tuple[np.ndarray, float]:
     """The point halfway between front and back wall, and their distance, at half height."""
     starts = center + (surface.box.half[0] * ACROSS[CENTRAL])[:, None] * axes[0]
     reaches = [_reach(surface, starts, side * axes[1]) for side in (1, -1)]
@@ -148,7 +141,7 @@ def _middle(surface: Outline, center: np.ndarray, axes: np.ndarray) -> tuple[np.
 
 
 def _endplates(
-    surface: Outline, center: np.ndarray, axes: np.ndarray, depth: float
+    surface: Surface, center: np.ndarray, axes: np.ndarray, depth: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Upper and lower endplate over `ACROSS` and `DEPTHS`, mm along the head axis."""
     starts = _starts(surface, center, axes, depth).reshape(-1, 3)
@@ -161,14 +154,14 @@ def _endplates(
     return upper, lower
 
 
-def _starts(surface: Outline, center: np.ndarray, axes: np.ndarray, depth: float) -> np.ndarray:
+def _starts(surface: Surface, center: np.ndarray, axes: np.ndarray, depth: float) -> np.ndarray:
     """Points of the middle plane over `ACROSS` and `DEPTHS`."""
     x = surface.box.half[0] * ACROSS[:, None, None]
     y = depth * (0.5 - DEPTHS)[None, :, None]
     return center + x * axes[0] + y * axes[1]
 
 
-def _reach(surface: Outline, starts: np.ndarray, direction: np.ndarray) -> np.ndarray:
+def _reach(surface: Surface, starts: np.ndarray, direction: np.ndarray) -> np.ndarray:
     """Distance from points inside an outline to it, mm; NaN for points outside."""
     low = np.zeros(len(starts))
     high = np.full(len(starts), 2.0 * surface.radii.max() * surface.box.half.max())
@@ -217,7 +210,7 @@ def _is_pit(depths: np.ndarray) -> bool:
 
 
 def _bulge(
-    surface: Outline, center: np.ndarray, axes: np.ndarray, depth: float, profiles: np.ndarray
+    surface: Surface, center: np.ndarray, axes: np.ndarray, depth: float, profiles: np.ndarray
 ) -> float:
     """How far the back wall's middle lies behind the line between its ends, mm."""
     high, low = (float(np.median(profile[BACK])) for profile in profiles)

@@ -152,8 +152,8 @@ class Book:
             set(Role) if quantity.measured is None else {quantity.measured, quantity.divided_by}
         )
         for contrast in [one for one in quantity.images if one in _SIGNALS]:
-            array = self.acquired[contrast].array
-            outside = [one for one in covered.values() if _without_value(one, array)]
+            image = self.acquired[contrast]
+            outside = [one for one in covered.values() if self.once(_without_value, one, image)]
             for region in outside:
                 del covered[region.name]
             names = [one.name for one in outside if one.role in needed]
@@ -246,8 +246,8 @@ class Book:
         return self._centers[region.name]
 
 
-def _without_value(region: Region, array: np.ndarray) -> bool:
-    return region.voxels > 0 and not np.isfinite(region.values(array)).any()
+def _without_value(region: Region, image: Volume) -> bool:
+    return region.voxels > 0 and not np.isfinite(region.values(image.array)).any()
 
 
 def one_value(*parts: Statistics) -> bool:

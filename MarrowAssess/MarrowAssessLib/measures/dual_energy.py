@@ -14,7 +14,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
 from MarrowAssessLib.measures.book import Book
 from MarrowAssessLib.measures.heights import low_bodies
-from MarrowAssessLib.measures.measurement import Measurement, Skipped, mean_of_levels
+from MarrowAssessLib.measures.measurement import Measurement, Skipped, mean_of_levels, median_of
 from MarrowAssessLib.study.regions import Region, Statistics, statistics
 
 MARGIN_MM = 2.0  # keeps cortex out
@@ -153,7 +153,7 @@ def _value(book: Book, quantity: Quantity, region: Region) -> Measurement | Skip
             f"{region.name} still holds {one.percentiles[-1]:.0f} HU (95th percentile), so calcium "
             "was not taken out: a virtual non-contrast image is none without calcium",
         )
-    made = _measurement(quantity, region, one, cautions)
+    made = median_of(quantity, region, one, cautions)
     made.systematic = number_of(volume.attributes, "SystematicError")
     made.how = _how(volume)
     _compare(book, quantity, made, one)
@@ -211,16 +211,6 @@ def _without_dense(book: Book, region: Region, cautions: list[str]) -> Region:
             "mineral (cortex, sclerosis or metal) and was left out."
         )
     return replace(region, mask=kept, cautions=list(region.cautions))
-
-
-def _measurement(
-    quantity: Quantity, region: Region, one: Statistics, cautions: list[str]
-) -> Measurement:
-    half = 1.96 * one.median_se
-    ci = (one.median - half, one.median + half) if np.isfinite(half) else None
-    return Measurement(
-        quantity.key, region.site, one.median, (region.name,), (), one, ci95=ci, cautions=cautions
-    )
 
 
 def _of_low_bodies(book: Book, levels: Iterable[str]) -> list[str]:

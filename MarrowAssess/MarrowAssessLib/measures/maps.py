@@ -10,7 +10,7 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
 from MarrowAssessLib.measures.book import Book
-from MarrowAssessLib.measures.measurement import Measurement, Skipped, mean_of_levels
+from MarrowAssessLib.measures.measurement import Measurement, Skipped, mean_of_levels, median_of
 from MarrowAssessLib.study.regions import Region, Statistics
 
 FEWEST = 5  # voxels with a value under which a region has none
@@ -38,9 +38,7 @@ def map_value(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
             continue
         one = book.statistics(quantity, region, contrast)
         _check_unit(volume, contrast, region, one)
-        half = 1.96 * one.median_se
-        ci = (one.median - half, one.median + half) if np.isfinite(half) else None
-        made = Measurement(quantity.key, region.site, one.median, (region.name,), (), one, ci95=ci)
+        made = median_of(quantity, region, one)
         if errors := error_of(volume.attributes, one.median):
             made.systematic = max(map(abs, errors))
             made.how = (

@@ -34,7 +34,6 @@ def measure(
     Args:
         study: volumes and regions on one grid.
         settings: see Settings.
-        progress: called with the fraction done; return False to cancel.
 
     Raises:
         ValueError: an empty region, a divisor that is not positive, a map in another unit.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +11,7 @@ from PDFFMapperLib.images.volume import Volume
 from MarrowAssessLib.catalogue.anatomy import level_index, spine_region
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity, listed_at
-from MarrowAssessLib.study.regions import Statistics
+from MarrowAssessLib.study.regions import Region, Statistics
 
 
 @dataclass
@@ -85,6 +86,17 @@ class Measured:
     measurements: list[Measurement]
     skipped: list[Skipped]
     corrected: dict[Contrast, Volume] = field(default_factory=dict)
+
+
+def median_of(
+    quantity: Quantity, region: Region, one: Statistics, cautions: Sequence[str] = ()
+) -> Measurement:
+    """A region's median with its 95 % interval."""
+    half = 1.96 * one.median_se
+    ci = (one.median - half, one.median + half) if np.isfinite(half) else None
+    made = Measurement(quantity.key, region.site, one.median, (region.name,), (), one, ci95=ci)
+    made.cautions += cautions
+    return made
 
 
 def order(measurement: Measurement, lean: bool = False) -> tuple:

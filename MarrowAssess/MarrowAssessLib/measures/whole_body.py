@@ -141,20 +141,20 @@ def _lesions(book: Book) -> Region | None:
     return Region.from_mask(", ".join(one.name for one in drawn), Role.LESION, "", mask)
 
 
-def _measurement(book: Book, quantity: Quantity, lesions: Region, value: float) -> Measurement:
+def _measurement(book: Book, quantity: Quantity, value: float) -> Measurement:
     names = tuple(one.name for one in book.drawn if one.role is Role.LESION)
     return Measurement(quantity.key, "", float(value), names)
 
 
 def _volume(book: Book, quantity: Quantity, lesions: Region) -> list[Measurement]:
     ml = lesions.voxels * book.grid.voxel_volume_mm3 / 1000
-    return [_measurement(book, quantity, lesions, ml)]
+    return [_measurement(book, quantity, ml)]
 
 
 def _global_adc(book: Book, quantity: Quantity, lesions: Region) -> list[Measurement]:
     image = book.acquired[Contrast.ADC]
     one = statistics(lesions, image.array, image.voxel_volume_mm3)
-    made = _measurement(book, quantity, lesions, one.median)
+    made = _measurement(book, quantity, one.median)
     half = adc_half(lesions, image.array)
     made.statistics = one
     made.ci95 = (one.median - half, one.median + half) if np.isfinite(half) else None
@@ -186,7 +186,7 @@ def _share(book: Book, quantity: Quantity, lesions: Region) -> list[Measurement]
         "adc_middle_share": (values >= low) & (values <= high),
         "adc_high_share": values > high,
     }[quantity.key]
-    made = _measurement(book, quantity, lesions, 100 * np.mean(within))
+    made = _measurement(book, quantity, 100 * np.mean(within))
     made.how = f"limits {low:g} and {high:g} x 10^-3 mm^2/s"
     return [made]
 
@@ -204,9 +204,9 @@ def _focal(book: Book, quantity: Quantity, lesions: Region) -> list[Measurement]
         offset = tuple(o + s.start for o, s in zip(lesions.offset, box, strict=True))
         part = _part_of(Region("", Role.LESION, "", mask, offset), book)
         counts[part] = counts.get(part, 0) + 1
-    made = [_measurement(book, quantity, lesions, sum(counts.values()))]
+    made = [_measurement(book, quantity, sum(counts.values()))]
     for part, count in sorted(counts.items()):
-        one = _measurement(book, quantity, lesions, count)
+        one = _measurement(book, quantity, count)
         one.site = part
         made.append(one)
     return made

@@ -14,8 +14,7 @@ from PDFFMapperLib.images.shapes import Shape
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.anatomy import Role
-from MarrowAssessLib.study.regions import Region
-from MarrowAssessLib.study.shapes import rasterize
+from MarrowAssessLib.study.regions import Region, rasterize
 
 KV_PAIR, WATER_CM = "90/Sn150", 30.0
 PET_SPACING_MM, PET_FWHM_MM = 4.0, 6.0

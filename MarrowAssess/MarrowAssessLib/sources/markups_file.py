@@ -11,8 +11,7 @@ from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.terminology import NoTissue, role_and_site
-from MarrowAssessLib.study.regions import Region
-from MarrowAssessLib.study.shapes import rasterize
+from MarrowAssessLib.study.regions import Region, rasterize
 
 
 def regions_from_markups(

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from PDFFMapperLib.commands.options import CommandParser
 from PDFFMapperLib.images.identity import without_names
 
 from MarrowAssessLib.catalogue.anatomy import parse_site
 from MarrowAssessLib.study.study import Study
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -84,21 +87,21 @@ def site_texts(
 
 
 def join_study(
-    study: Study, of_site: str, notes: Iterable[str], paths: Sequence[str], unnamed: str | None
-) -> None:
-    """Say in a study what was read of a site, and how.
+    study: Study, found: Mapping[str, tuple[T, Sequence[str]]], of: str, unnamed: str | None
+) -> dict[str, T]:
+    """Say in a study what was read of sites, and how; returns it without its files.
 
     Args:
         study: that it joins.
-        of_site: what its notes begin with, such as "Spectrum of L3".
-        notes: sentences of its own.
-        paths: its files.
+        found: by site what was found, with `notes` of its own, and its files.
+        of: what its notes begin with, before the site, such as "Spectrum of".
         unnamed: what files are called where nothing may name them; None names them.
     """
-    if unnamed is not None:
-        notes = [without_names(note, paths) for note in notes]
-    study.notes += [f"{of_site}: {note}" for note in dict.fromkeys(notes)]
-    study.inputs[of_site] = ", ".join(paths) if unnamed is None else unnamed
+    for site, (one, paths) in found.items():
+        notes = one.notes if unnamed is None else [without_names(n, paths) for n in one.notes]
+        study.notes += [f"{of} {site}: {note}" for note in dict.fromkeys(notes)]
+        study.inputs[f"{of} {site}"] = ", ".join(paths) if unnamed is None else unnamed
+    return {site: one for site, (one, _) in found.items()}
 
 
 def _words(option: str, of_files: Collection[str]) -> list[str]:

@@ -42,17 +42,13 @@ def read_site_spectra(
         given: such as "L3=te20.rda,te30.rda --baseline".
         study: that the spectra belong to.
         keep_names: whether notes may name files.
-        progress: called with the fraction done; returning False cancels.
 
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong.
         InterruptedError: canceled.
     """
-    found = fit_site_spectra(given, progress)
-    for site, (analysis, paths) in found.items():
-        unnamed = None if keep_names else "spectroscopy"
-        join_study(study, f"{OF} {site}", analysis.notes, paths, unnamed)
-    return {site: analysis for site, (analysis, _) in found.items()}
+    unnamed = None if keep_names else "spectroscopy"
+    return join_study(study, fit_site_spectra(given, progress), OF, unnamed)
 
 
 def fit_site_spectra(
@@ -68,15 +64,11 @@ def fit_site_spectra(
     parser.add_argument(VOXEL, nargs=3, type=int, metavar=("I", "J", "K"))
     of_files = BONE.flag, WATER_REFERENCE.flag
     wanted = site_texts(given, "Spectrum", "L3=press.rda", parser, of_files)
-    return {
-        site: (
-            _fitted(
-                one.paths, one.options, share(progress, n / len(wanted), (n + 1) / len(wanted))
-            ),
-            one.paths,
-        )
-        for n, (site, one) in enumerate(wanted.items())
-    }
+    found = {}
+    for n, (site, one) in enumerate(wanted.items()):
+        part = share(progress, n / len(wanted), (n + 1) / len(wanted))
+        found[site] = _fitted(one.paths, one.options, part), one.paths
+    return found
 
 
 def _fitted(

@@ -296,11 +296,7 @@ def _clicked(
 
 
 def _check_reach(image: Volume, grid: Volume, points: Mapping[str, Sequence[float]]) -> None:
-    """Refuse points that their image holds and the grid of the regions does not.
-
-    Raises:
-        ValueError: such a point.
-    """
+    """Refuse points that their image holds and the grid of the regions does not."""
     for name, point in points.items():
         at = np.asarray(point, float)
         if image.holds(at) and not grid.holds(at):

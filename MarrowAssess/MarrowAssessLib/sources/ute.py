@@ -46,17 +46,13 @@ def read_site_ute(
             or markups "...=ute.nii.gz,bone.nrrd".
         study: that the bones belong to.
         keep_names: whether notes may name files.
-        progress: called with the fraction done; returning False cancels.
 
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong.
         InterruptedError: canceled.
     """
-    found = measure_site_ute(given, progress)
-    for site, (bone, paths) in found.items():
-        unnamed = None if keep_names else "UTE series"
-        join_study(study, f"{OF} {site}", bone.notes, paths, unnamed)
-    return {site: bone for site, (bone, _) in found.items()}
+    unnamed = None if keep_names else "UTE series"
+    return join_study(study, measure_site_ute(given, progress), OF, unnamed)
 
 
 def measure_site_ute(
@@ -80,18 +76,18 @@ def measure_site_ute(
         files = [*one.paths, *(value for value in stated.values() if isinstance(value, Path))]
         key = repr((one.paths, stated, [_state(Path(file)) for file in files]))
         if key not in _bones:
+            part = share(progress, n / len(wanted), (n + 1) / len(wanted))
             try:
-                made = _measured(
-                    one.paths, stated, share(progress, n / len(wanted), (n + 1) / len(wanted))
-                )
+                made = _measured(one.paths, stated, part)
             except ValueError as error:
                 raise ValueError(f"UTE of {site}: {error}") from None
             while len(_bones) >= MOST_KEPT:
                 del _bones[next(iter(_bones))]
             _bones[key] = made
         kept = _bones[key]
-        found[site] = replace(kept, values=dict(kept.values), cautions=list(kept.cautions)), files
-    return {site: (bone, [str(file) for file in files]) for site, (bone, files) in found.items()}
+        own = replace(kept, values=dict(kept.values), cautions=list(kept.cautions))
+        found[site] = own, [str(file) for file in files]
+    return found
 
 
 def _state(path: Path) -> list[tuple[str, int, int]]:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from PDFFMapperLib.images.shapes import Shape, voxels_inside
+from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.anatomy import Role
 
@@ -226,6 +228,15 @@ def effective_samples(residual: np.ndarray, mask: np.ndarray) -> float:
             scale += 2 * correlation
         correlated *= scale
     return count / correlated
+
+
+def rasterize(shape: Shape, volume: Volume, role: Role, site: str) -> Region:
+    """The voxels of `volume` whose centers lie inside the shape, as a region.
+
+    Raises:
+        ValueError: the shape holds no voxel of the volume.
+    """
+    return Region(shape.name, role, site, *voxels_inside(shape, volume))
 
 
 def doubt(regions: Iterable[Region]) -> None:

@@ -6,8 +6,6 @@ information (Mattes 2003, doi 10.1109/TMI.2003.809072).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
 
@@ -21,25 +19,8 @@ _SHOWN_SUV, _SHOWN_HU = (0.0, 5.0), (-800.0, 400.0)  # hot organs and metal coun
 _LEAST_OVERLAP = 0.1  # of the PET
 
 
-@dataclass(frozen=True)
-class Moved:
-    """A PET that was moved.
-
-    Attributes:
-        pet: on its moved grid.
-        mm: how far its middle went, to the right, front and head.
-        degrees: by how much it was turned.
-        told: both in a sentence.
-    """
-
-    pet: Volume
-    mm: np.ndarray
-    degrees: float
-    told: str
-
-
-def moved_onto(pet: Volume, other: Volume, name: str) -> Moved:
-    """The PET where mutual information with another image is highest.
+def moved_onto(pet: Volume, other: Volume, name: str) -> tuple[Volume, str]:
+    """The PET where mutual information with another image is highest; how it moved in words.
 
     Args:
         pet: SUV.
@@ -96,7 +77,7 @@ def moved_onto(pet: Volume, other: Volume, name: str) -> Moved:
     )
     made = pet.with_array(pet.array, pet.name)
     made.ijk_to_ras = matrix @ pet.ijk_to_ras
-    return Moved(made, mm, degrees, told)
+    return made, told
 
 
 def _shown(other: Volume) -> tuple[float, float]:
@@ -134,6 +115,6 @@ def register_pet(study: Study) -> str:
         raise ValueError("--register-pet needs a PET (SUV) and a CT or MR image of the same body.")
     onto = others[0]
     name = f"the {onto.value.replace('_', ' ')}"
-    moved = moved_onto(study.volumes[Contrast.SUV], study.volumes[onto], name)
-    study.volumes[Contrast.SUV] = moved.pet
-    return moved.told
+    pet, told = moved_onto(study.volumes[Contrast.SUV], study.volumes[onto], name)
+    study.volumes[Contrast.SUV] = pet
+    return told
