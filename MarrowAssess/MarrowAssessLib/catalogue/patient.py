@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 MAX_AGE_YEARS = 120.0
+SEX_WORDS = {"M": "men", "F": "women", "both": "both sexes"}  # of groups of people
 MONTHS_UNTIL_YEARS = 3.0  # younger patients' ages are written in months
 # How many of each make a year; units are told by how they begin.
 _PER_YEAR = {"y": 1.0, "m": 12.0, "w": 365.25 / 7, "d": 365.25}

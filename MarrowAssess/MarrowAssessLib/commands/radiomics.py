@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import importlib.util
 import math
@@ -15,7 +14,7 @@ import numpy as np
 from PDFFMapperLib.images.files import written_whole
 from PDFFMapperLib.images.json_file import write_json
 from PDFFMapperLib.images.outputs import output_set, refuse_foreign
-from PDFFMapperLib.images.tables import plain_cell
+from PDFFMapperLib.images.tables import write_table
 from PDFFMapperLib.images.volume import grids_differ
 from PDFFMapperLib.install.software import MAKER
 
@@ -125,10 +124,10 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"No region gives features ({reasons}).")
     subject = study.subject or ""
     with output_set(args.out, RECORD) as folder:
-        write_rows(rows, folder / TABLE, subject, images)
+        write_table(folder / TABLE, *table_of(rows, subject, images))
         write_description(rows, folder / RECORD, args.n4, notes)
         if plain:
-            write_rows(plain, folder / WITHOUT_N4, subject, images)
+            write_table(folder / WITHOUT_N4, *table_of(plain, subject, images))
         if args.parquet:
             write_parquet(rows, folder / PARQUET, subject, images)
         if args.stability:
@@ -142,11 +141,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ranges(texts: Sequence[str], images: Mapping[Contrast, Volume]) -> dict[Contrast, Range]:
-    """By image: the values that count.
-
-    Raises:
-        ValueError: no such image was given, or no two rising numbers.
-    """
+    """By image: the values that count."""
     found = {}
     by_name = {contrast.value: contrast for contrast in images}
     for text in texts:
@@ -167,11 +162,7 @@ def _ranges(texts: Sequence[str], images: Mapping[Contrast, Volume]) -> dict[Con
 
 
 def _gabor(text: str) -> Filter:
-    """The filter that "SIGMA,WAVELENGTH,ASPECT" describes.
-
-    Raises:
-        ValueError: there are not three numbers above 0.
-    """
+    """The filter that "SIGMA,WAVELENGTH,ASPECT" describes."""
     from MarrowAssessLib.texture.responses import gabor_filter
 
     try:
@@ -187,21 +178,6 @@ def _require(option: str, module: str, package: str, wanted: bool) -> None:
     if wanted and importlib.util.find_spec(module) is None:
         raise ValueError(
             f"{option} needs {package}; install it with: pip install 'marrowassess[radiomics]'."
-        )
-
-
-def write_rows(rows: Sequence[Row], path: Path, subject: str, images: str = "") -> None:
-    """One line a region; a feature that could not be counted stays empty."""
-    columns, lines = table_of(rows, subject, images)
-    with (
-        written_whole(path) as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as file,
-    ):
-        table = csv.writer(file)
-        table.writerow(columns)
-        table.writerows(
-            ["" if v is None else repr(v) if isinstance(v, float) else plain_cell(v) for v in line]
-            for line in lines
         )
 
 
@@ -263,21 +239,8 @@ def write_stability(
     """One line for each region and variant, see `stability_rows`."""
     rows = list(variants)
     columns = list(dict.fromkeys(name for *_, values in rows for name in values))
-    with (
-        written_whole(path) as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as file,
-    ):
-        table = csv.writer(file)
-        table.writerow(["subject", "region", "variant", *columns])
-        for region, variant, values in rows:
-            table.writerow(
-                [
-                    plain_cell(subject),
-                    plain_cell(region),
-                    variant,
-                    *(values.get(c, "") for c in columns),
-                ]
-            )
+    lines = ([subject, *where, *map(values.get, columns)] for *where, values in rows)
+    write_table(path, ["subject", "region", "variant", *columns], lines)
 
 
 def write_description(rows: Sequence[Row], path: Path, n4: bool, notes: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import argparse
 import textwrap
 
 from MarrowAssessLib.catalogue.anatomy import SPINE_REGIONS, parse_site, spine_region
-from MarrowAssessLib.catalogue.patient import age_text, check_age, parse_age, parse_sex
+from MarrowAssessLib.catalogue.patient import SEX_WORDS, age_text, check_age, parse_age, parse_sex
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
 from MarrowAssessLib.references.beside import ContextValue, Threshold, context_values, thresholds
 from MarrowAssessLib.references.cohort_csv import read_control_cohort
@@ -17,6 +17,7 @@ from MarrowAssessLib.references.findings_by_age import (
     Frequency,
     frequencies,
 )
+from MarrowAssessLib.references.limits import percentile_text
 from MarrowAssessLib.references.marrow_patterns import marrow_conversion, t1_disc_pattern
 from MarrowAssessLib.references.notes import notes_on
 from MarrowAssessLib.references.overview import overview
@@ -25,7 +26,6 @@ from MarrowAssessLib.references.records import Record
 from MarrowAssessLib.references.repeatability import repeatability
 
 WIDTH = 96
-_SEX = {"M": "men", "F": "women", "both": "both sexes"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +103,7 @@ def reference_text(
     found = expected(quantity, site, age_years, sex)
     known = QUANTITIES[quantity]
     person = [age_text(age_years) or "age not known"]
-    person += [_SEX[parse_sex(sex)]] if parse_sex(sex) else []
+    person += [SEX_WORDS[parse_sex(sex)]] if parse_sex(sex) else []
     lines = [f"{known.name}{f' at {site}' if site else ''}, {', '.join(person)}", known.meaning, ""]
     if found is None:
         reason = no_reference_reason(quantity, site, age_years, sex)
@@ -153,8 +153,7 @@ def pattern_text(site: str, age_years: float) -> str:
 
 def _score_lines(found: Expectation, value: float) -> list[str]:
     known = QUANTITIES[found.quantity]
-    percentile = found.percentile(value)
-    shown = "< 1" if percentile < 1 else "> 99" if percentile > 99 else f"{percentile:.0f}"
+    shown = percentile_text(found.percentile(value))
     return [
         _item(
             "Value",
@@ -179,7 +178,7 @@ def _distribution_lines(label: str, one: Distribution) -> list[str]:
             f"{low:.{known.digits}f} to {known.format(high)} (95 %), mean "
             f"{one.mean:.{known.digits}f}, SD {one.sd:.{known.digits}f}",
         ),
-        _item("", f"{where}{_SEX[one.sex]}, {one.ages}, {n}; {one.population}."),
+        _item("", f"{where}{SEX_WORDS[one.sex]}, {one.ages}, {n}; {one.population}."),
         *(
             _item("", f"{r.citation}{f', doi {r.doi}' if r.doi else ''} [{r.id}; {r.reading}]")
             for r in one.records
@@ -278,8 +277,8 @@ def _context_lines(beside: list[ContextValue], quantity: str) -> list[str]:
         lines += [
             _item(
                 "",
-                f"{technique}{one.value}{where}, {_SEX[one.sex]}, {one.ages}; {one.population}: "
-                f"{one.why_not}. {_cite((one.record,))}",
+                f"{technique}{one.value}{where}, {SEX_WORDS[one.sex]}, {one.ages}; "
+                f"{one.population}: {one.why_not}. {_cite((one.record,))}",
             )
         ]
     return lines

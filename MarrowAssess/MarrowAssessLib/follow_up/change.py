@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.follow_up.errors import MeasurementError
+from MarrowAssessLib.follow_up.visits import DAYS_A_YEAR
 
 WITHIN, INCREASE, DECREASE = "within error", "increase", "decrease"
 NOT_COMPARABLE = "not comparable"
 NO_ERROR = "no repeatability is known of this quantity"
-PER_DAYS, DAYS_A_YEAR = 30.0, 365.25
+PER_DAYS = 30.0
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from MarrowAssessLib.follow_up.change import DECREASE, INCREASE, NO_ERROR, WITHI
 from MarrowAssessLib.follow_up.errors import MeasurementError, judged, published_error
 from MarrowAssessLib.follow_up.levels import levels_shifted
 from MarrowAssessLib.follow_up.visits import (
+    DAYS_A_YEAR,
     Between,
     Therapy,
     check_days,
@@ -24,8 +25,6 @@ from MarrowAssessLib.follow_up.visits import (
 )
 from MarrowAssessLib.measures.whole_body import response
 from MarrowAssessLib.references.expected import expected
-
-_DAYS_A_YEAR = 365.25
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,7 @@ def _age_drift(made: Change, patient: Mapping) -> float:
     """How far the middle of a smooth age reference moves between the days; 0 without one."""
     if patient["age_years"] is None or made.site == "" or math.isnan(made.second):
         return 0.0
-    later = patient["age_years"] + made.days / _DAYS_A_YEAR
+    later = patient["age_years"] + made.days / DAYS_A_YEAR
     found = [
         expected(made.quantity, made.site, age, patient["sex"])
         for age in (patient["age_years"], later)

@@ -7,9 +7,7 @@ from pathlib import Path
 
 from MarrowAssessLib.follow_up.change import Change
 from MarrowAssessLib.follow_up.changes import follow_up
-from MarrowAssessLib.follow_up.visits import read_visit
-
-_DAYS_A_YEAR = 365.25
+from MarrowAssessLib.follow_up.visits import DAYS_A_YEAR, read_visit
 
 
 def changes_since(earlier: Mapping, now: Mapping) -> list[Change]:
@@ -26,7 +24,7 @@ def changes_since(earlier: Mapping, now: Mapping) -> list[Change]:
     ages = [visit["patient"]["age_years"] for visit in (earlier, now)]
     days = 1.0
     if None not in ages:
-        days = max(1.0, (ages[1] - ages[0]) * _DAYS_A_YEAR)
+        days = max(1.0, (ages[1] - ages[0]) * DAYS_A_YEAR)
     changes = follow_up([earlier, now], [0.0, days])
     if not changes:
         raise ValueError("The earlier visit has no quantity at one site in common with this one.")

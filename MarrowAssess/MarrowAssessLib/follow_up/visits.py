@@ -17,7 +17,7 @@ from MarrowAssessLib.catalogue.quantities import QUANTITIES
 ASSESSMENT = "marrowassess-assessment-1"  # the schema that is read
 SETTINGS = ("erosion_mm", "n4")
 _LARGEST_VOLUME_RATIO = 2.0
-_DAYS_A_YEAR = 365.25
+DAYS_A_YEAR = 365.25
 _AGE_SLACK_YEARS = 1.1  # ages in whole years, and a birthday between
 _UPTAKE_APART_MIN = 10.0
 _SETTING_SHARE = 0.1  # by which times and b-values may differ
@@ -226,7 +226,7 @@ def mismatch(visits: Sequence[Mapping], days: Sequence[float]) -> str:
     known = {person.get("id_hash") for person in people if person.get("id_hash")}
     sexes = {person["sex"] for person in people if person["sex"]}
     ages = [(p["age_years"], day) for p, day in zip(people, days, strict=True) if p["age_years"]]
-    apart = [abs((age - ages[0][0]) - (day - ages[0][1]) / _DAYS_A_YEAR) for age, day in ages[1:]]
+    apart = [abs((age - ages[0][0]) - (day - ages[0][1]) / DAYS_A_YEAR) for age, day in ages[1:]]
     wrong = [
         *(["the patient's identifier"] if len(known) > 1 else []),
         *(["the sex"] if len(sexes) > 1 else []),
@@ -315,8 +315,6 @@ def not_comparable(before: Mapping, now: Mapping, between: Between, across: bool
     """Why two measurements must not be compared, "" where they may.
 
     Args:
-        before, now: the measurements.
-        between: the visits that they are of.
         across: whether an error of examinations on two scanners is known.
     """
     visits = between.visits

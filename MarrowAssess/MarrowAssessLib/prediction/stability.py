@@ -14,6 +14,7 @@ from MarrowAssessLib.prediction.cohort_table import (
     one_setting,
     read_table,
 )
+from MarrowAssessLib.statistics.agreement import iccs
 
 STABLE_ICC = 0.75
 FEWEST_REGIONS = 5
@@ -29,10 +30,7 @@ class Agreement:
 
 
 def icc_2_1(values: np.ndarray) -> Agreement:
-    """ICC(2,1), absolute agreement, two-way random effects.
-
-    Shrout and Fleiss 1979, doi 10.1037/0033-2909.86.2.420; interval of McGraw and Wong 1996,
-    doi 10.1037/1082-989X.1.1.30.
+    """ICC(2,1), absolute agreement, two-way random effects; see `statistics.agreement`.
 
     Args:
         values: (regions, variants), finite.
@@ -40,33 +38,16 @@ def icc_2_1(values: np.ndarray) -> Agreement:
     Raises:
         ValueError: fewer than two regions or variants.
     """
-    from scipy.stats import f
-
     n, k = values.shape
     if n < 2 or k < 2:
         raise ValueError(f"An ICC needs two regions and two variants; given were {n} and {k}.")
-    mean = values.mean()
-    rows, columns = values.mean(1), values.mean(0)
-    between = k * np.sum((rows - mean) ** 2) / (n - 1)
-    variants = n * np.sum((columns - mean) ** 2) / (k - 1)
-    rest = values - rows[:, None] - columns + mean
-    error = np.sum(rest**2) / ((n - 1) * (k - 1))
-    total = between + (k - 1) * error + k * (variants - error) / n
-    if total <= 0 or between == 0:
+    if np.ptp(values.mean(1)) == 0:  # regions do not differ
         return Agreement(0.0, 0.0, 0.0)
-    icc = (between - error) / total
-    if error == 0 and variants == 0:
+    found = {one.form: one for one in iccs(values)}
+    if not found:  # variants do not
         return Agreement(1.0, 1.0, 1.0)
-    a = k * icc / (n * (1 - icc))
-    b = 1 + k * icc * (n - 1) / (n * (1 - icc))
-    freedom = (a * variants + b * error) ** 2 / (
-        (a * variants) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1))
-    )
-    others = k * variants + (k * n - k - n) * error
-    upper_f, lower_f = f.ppf(0.975, n - 1, freedom), f.ppf(0.975, freedom, n - 1)
-    low = n * (between - upper_f * error) / (upper_f * others + n * between)
-    high = n * (lower_f * between - error) / (others + n * lower_f * between)
-    return Agreement(float(icc), float(low), float(high))
+    one = found["ICC(2,1)"]
+    return Agreement(one.value, one.low, one.high)
 
 
 def feature_stability(files: Sequence[str | Path]) -> dict[str, Agreement]:

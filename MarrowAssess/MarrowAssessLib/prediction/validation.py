@@ -105,7 +105,6 @@ def validate(
         recipes: candidates.
         repeats: of the outer folds.
         seed: of the folds.
-        progress: called with the fraction done; return False to cancel.
         calls: whether cuts are wanted; without them a single recipe needs no inner folds.
 
     Raises:

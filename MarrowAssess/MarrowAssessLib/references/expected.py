@@ -26,7 +26,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from MarrowAssessLib.catalogue.patient import age_text
+from MarrowAssessLib.catalogue.patient import SEX_WORDS, age_text
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.references.distributions import Distribution, all_distributions
 from MarrowAssessLib.references.notes import notes_on
@@ -194,11 +194,11 @@ def no_reference_reason(
             f"{age_text(query.age)}"
         )
     sexes = "; ".join(
-        f"{_SEX_WORDS[d.sex]} {d.mean:g} ± {d.sd:g} ({d.source})"
+        f"{SEX_WORDS[d.sex]} {d.mean:g} ± {d.sd:g} ({d.source})"
         for d in sorted(at_age, key=lambda d: d.sex)
         if not d.smooth
     )
-    asked = f"not for {_SEX_WORDS[query.sex]}" if query.sex else "and the sex is not known"
+    asked = f"not for {SEX_WORDS[query.sex]}" if query.sex else "and the sex is not known"
     return f"no reference: {name}{where} is known for {sexes}, {asked}"
 
 
@@ -279,9 +279,6 @@ def _field_match(one: Distribution, query: Question) -> bool | None:
     if one.field_strength_t is None or query.field_strength_t is None:
         return None
     return abs(one.field_strength_t - query.field_strength_t) < SAME_FIELD_T
-
-
-_SEX_WORDS = {"M": "men", "F": "women", "both": "both sexes"}
 
 
 def _field_caution(query: Question, applying: list[Distribution]) -> tuple[str, ...]:

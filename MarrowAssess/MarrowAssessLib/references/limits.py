@@ -34,6 +34,11 @@ def normal_share(z: float) -> float:
     return float(ndtr(z))
 
 
+def percentile_text(percentile: float) -> str:
+    """A percentile as people read it; the ends are never reached."""
+    return "< 1" if percentile < 1 else "> 99" if percentile > 99 else f"{percentile:.0f}"
+
+
 def limit_interval(share: float, dof: float, mean_variance: float) -> tuple[float, float]:
     """Where the true limit of a population lies (95 %), in estimated SDs from the estimated mean.
 

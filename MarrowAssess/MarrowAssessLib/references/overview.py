@@ -35,7 +35,8 @@ def overview() -> list[Known]:
         if counted:
             ages = _listed(ages_text(one.age_min, one.age_max) for one in counted)
             sites = _listed(site for one in counted for site in one.sites)
-            rows.append(Known(quantity.name, "frequency", ages, sites, "", _sources(counted)))
+            names = _names(record for one in counted for record in one.records)
+            rows.append(Known(quantity.name, "frequency", ages, sites, "", names))
         rules = [t for t in data()["thresholds"] if t["quantity"] == key]
         if rules:
             ages = _span((rule["age_min"], rule["age_max"]) for rule in rules)
@@ -68,10 +69,6 @@ def _span(bands: Iterable[tuple[float | None, float | None]]) -> str:
     lows, highs = zip(*bands, strict=True)
     low = None if None in lows else min(lows)
     return ages_text(low, None if None in highs else max(highs))
-
-
-def _sources(found: list) -> str:
-    return _names(record for one in found for record in one.records)
 
 
 def _names(records: Iterable[Record]) -> str:

@@ -11,7 +11,6 @@ scanner comes from the controls, the shift from the controls' ages to the patien
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import math
@@ -21,8 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PDFFMapperLib.images.files import written_whole
-from PDFFMapperLib.images.tables import read_csv
+from PDFFMapperLib.images.tables import read_csv, write_rows
 
 from MarrowAssessLib.catalogue.anatomy import spine_region
 from MarrowAssessLib.catalogue.patient import check_age
@@ -111,13 +109,7 @@ def add_study(path: str | Path, name: str = "controls") -> tuple[str, int]:
 def add_assessment(
     stored: dict, where: str | Path = "This study", name: str = "controls"
 ) -> tuple[str, int]:
-    """Add an assessment as `report.data.as_dict` gives it; see add_study.
-
-    Args:
-        stored: the assessment.
-        where: how messages name it.
-        name: of the cohort.
-    """
+    """Add an assessment as `report.data.as_dict` gives it; see add_study."""
     found = _controls_of(stored, where)
     name = safe_name(name)
     known = read_controls(name)
@@ -125,10 +117,7 @@ def add_assessment(
         raise ValueError(f"{where}: this study is in the cohort '{name}' already.")
     everything = [*known, *found]
     file = cohort_folder() / f"{name}{_SUFFIX}"
-    with written_whole(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.writer(out)
-        writer.writerow(COLUMNS)
-        writer.writerows([getattr(one, column) for column in COLUMNS] for one in everything)
+    write_rows(file, COLUMNS, map(vars, everything))
     if curves := _curves(everything):
         save_control_cohort(ControlCohort(name, file.name, curves))
     return name, len({one.study for one in everything})

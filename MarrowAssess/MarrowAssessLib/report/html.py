@@ -31,6 +31,7 @@ from MarrowAssessLib.follow_up.side_by_side import findings, grouped
 from MarrowAssessLib.measures.muscle import Section
 from MarrowAssessLib.measures.whole_body import lesion_adc
 from MarrowAssessLib.prediction.patient_score import NO_DIAGNOSIS
+from MarrowAssessLib.references.limits import percentile_text
 from MarrowAssessLib.references.records import Record
 from MarrowAssessLib.report.age_plot import age_plot_svg
 from MarrowAssessLib.report.colors import STATEMENT_COLORS, z_color
@@ -475,13 +476,13 @@ def _measurement_row(
         cells.append(number(assessment.true_value(measurement)))
     if with_n4:
         cells.append(number(measurement.value_without_n4))
-    percentile = "-" if result.percentile is None else _percentile(result.percentile)
+    percentile = "-" if result.percentile is None else percentile_text(result.percentile)
     voxels = measurement.statistics.voxels if measurement.statistics else "-"
     return (
         f"<tr><th>{escape(measurement.site or measurement.measured[0])}</th>"
         + "".join(f"<td class=num>{cell}</td>" for cell in cells)
         + f"<td class=num>{escape(result.expected_text) or '-'}</td><td>{_chip(result)}</td>"
-        f"<td class=num>{percentile}</td><td class=words>{_verdict_cell(result)}</td>"
+        f"<td class=num>{escape(percentile)}</td><td class=words>{_verdict_cell(result)}</td>"
         f"<td class=num>{voxels}</td></tr>"
     )
 
@@ -492,12 +493,6 @@ def _verdict_cell(result: Result) -> str:
         firmest = next((s for s in result.statements if s.tone == result.tone), None)
         return escape((firmest or result.statements[0]).text)
     return result.verdict
-
-
-def _percentile(value: float) -> str:
-    if value < 1:
-        return "&lt; 1"
-    return "&gt; 99" if value > 99 else f"{value:.0f}"
 
 
 def _cite(records: tuple[Record, ...]) -> str:

@@ -6,6 +6,7 @@ from html import escape
 
 import numpy as np
 
+from MarrowAssessLib.catalogue.patient import SEX_WORDS
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.references.distributions import Distribution
 from MarrowAssessLib.references.expected import AgeCurve, age_curve
@@ -133,12 +134,11 @@ def _limit(frame: Frame, one: Frequency) -> str:
 
 
 def _legend(one: Distribution) -> str:
-    who = {"M": "men", "F": "women", "both": "both sexes"}[one.sex]
     n = f"n {one.n}" if one.n else "n not stated"
     doi = next((f", doi {r.doi}" for r in one.records if r.doi), "")
     where = f"{one.site}, " if one.site else ""
     ids = ", ".join(record.id for record in one.records)
-    return f"{one.source}: {where}{who}, {one.ages}, {n} [{ids}{doi}]"
+    return f"{one.source}: {where}{SEX_WORDS[one.sex]}, {one.ages}, {n} [{ids}{doi}]"
 
 
 def _counted(one: Frequency) -> str:

@@ -9,6 +9,7 @@ import slicer
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
 from MarrowAssessLib.findings.statement import DOUBTFUL
+from MarrowAssessLib.references.limits import percentile_text
 from MarrowAssessLib.references.repeatability import repeatability
 
 PLAIN_SIGNAL = "signal"  # key of rows that are no quantity
@@ -100,8 +101,8 @@ def _result_row(row: dict[str, str | float], quantity: Quantity) -> ResultRow:
         ends = f"{row['CI low']:.{quantity.digits}f} to {quantity.format(row['CI high'])}"
         details.append(f"95 % interval: {ends}")
     if scored:
-        percentile = percentile_text(row["Percentile"])
-        details.append(f"z-score {row['z-score']:+.1f}, percentile {percentile}")
+        shown = percentile_text(row["Percentile"])
+        details.append(f"z-score {row['z-score']:+.1f}, percentile {shown}")
     if row["Reference"]:
         details.append(f"Reference: {row['Reference']}")
     if known := repeatability(quantity.key):
@@ -130,11 +131,6 @@ def _records(text: str) -> tuple[tuple[str, str, str], ...]:
     """The records of a table's cell; tables of earlier versions have none."""
     parts = [one.split(FIELD_SEPARATOR) for one in text.split(RECORD_SEPARATOR)]
     return tuple((key, source, doi) for key, source, doi in (p for p in parts if len(p) == 3))
-
-
-def percentile_text(percentile: float) -> str:
-    """A percentile as people read it; the ends are never reached."""
-    return "< 1" if percentile < 1 else "> 99" if percentile > 99 else f"{percentile:.0f}"
 
 
 def _urgency(row: ResultRow) -> tuple[int, float]:

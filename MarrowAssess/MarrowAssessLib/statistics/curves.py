@@ -63,9 +63,6 @@ class ReferenceCurve:
     def shifts(self, scanners: Sequence[str | None]) -> dict[str, tuple[float, float, float]]:
         """How far the people of each scanner lie from the curve of all, in SD, with 95 % interval.
 
-        Args:
-            scanners: of each of the people, None where it is not known.
-
         Returns:
             Empty where fewer than two scanners have five people, or they differ no more than by
             chance (analysis of variance of the z-scores, p of 0.01).

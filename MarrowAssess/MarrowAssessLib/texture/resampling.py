@@ -66,11 +66,6 @@ def at_spacing(
     cubes become cubes. Images are interpolated by cubic splines; a voxel without a value makes
     those without one of which it would have made more than half.
 
-    Args:
-        volumes: on one grid.
-        regions: on that grid.
-        spacing_mm: wanted.
-
     Raises:
         ValueError: a spacing that is not above 0.
     """

@@ -98,7 +98,6 @@ def radiomics_rows(
         volumes: images on one grid, by what they show.
         regions: on that grid.
         filtered: also of Laplacians of Gaussians and wavelet bands (needs PyWavelets).
-        progress: called with the fraction done; return False to cancel.
         done_before: what was done to an image before, such as "resampled"; the settings say it.
         tissue: only regions of it; signals are still divided by those of the others.
         ranges: voxels of an image with other values are left out (re-segmentation, IBSI 2.5); the
