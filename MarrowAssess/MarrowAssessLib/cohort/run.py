@@ -206,11 +206,7 @@ def _measure(
 
 
 def _outcome(future: object) -> Outcome:
-    """What a worker answered.
-
-    Raises:
-        ValueError: workers cannot measure at all.
-    """
+    """What a worker answered."""
     from distributed.scheduler import KilledWorker
 
     try:
@@ -229,9 +225,6 @@ def _workers(plan: Plan) -> Iterator[object]:
     """A Dask client: of the scheduler that was named, of Slurm jobs, or of threads here.
 
     Each thread of a worker keeps a process in which it measures.
-
-    Raises:
-        ValueError: Dask or dask-jobqueue is missing, or the scheduler has no worker.
     """
     try:
         import dask
@@ -288,11 +281,7 @@ def _connected(address: str) -> Iterator[object]:
 
 
 def _slurm_cluster(plan: Plan) -> object:
-    """As many Slurm jobs as there are to be workers, each with one.
-
-    Raises:
-        ValueError: dask-jobqueue is missing, or its options are not of the form NAME=VALUE.
-    """
+    """As many Slurm jobs as there are to be workers, each with one."""
     try:
         from dask_jobqueue import SLURMCluster
     except ModuleNotFoundError:

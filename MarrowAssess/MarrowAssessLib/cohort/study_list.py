@@ -81,11 +81,7 @@ def listed_studies(path: Path) -> list[ListedStudy]:
 
 
 def _column(name: str, path: Path) -> str:
-    """What a column is called here: a key, or "volume ROLE".
-
-    Raises:
-        ValueError: it is not known.
-    """
+    """What a column is called here: a key, or "volume ROLE"."""
     word = name.strip().lower().replace(" ", "_")
     word = _ALSO.get(word, word)
     if word in (*_NAMES, *EXTRA, *_TEXTS, *_LISTS, *_NUMBERS, *_JSON, "resample"):

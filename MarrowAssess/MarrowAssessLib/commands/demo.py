@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
@@ -33,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw the phantom, map it, find its spine, assess, and write the report; 0 on success."""
     from PDFFMapperLib.images.files import write_volume
+    from PDFFMapperLib.images.json_file import write_json
     from PDFFMapperLib.images.outputs import output_set, refuse_foreign
     from PDFFMapperLib.spectroscopy.files import read_spectra
     from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
@@ -95,54 +95,49 @@ def run(args: argparse.Namespace) -> int:
         for contrast, volume in study.volumes.items():
             write_volume(volume, made / f"{contrast.value}.nrrd")
         write_volume(phantom.labels, made / "labels.nrrd")
-        _write_record(made, "Images and labels of the digital spine")
+        what = "Images and labels of the digital spine"
+        write_json(made / RECORD, {"what": what, "software": MAKER})
     with output_set(folder / "series", RECORD) as made:
         _write_series(phantom, made)
         write_nifti_mrs(made / SPECTRUM_FILE, *phantom.spectrum(SPECTRUM_SITE), PRESS)
         _write_ute(tibia, made / UTE_FILE)
-        _write_record(made, "Echoes and diffusion images of the digital spine")
+        what = "Echoes and diffusion images of the digital spine"
+        write_json(made / RECORD, {"what": what, "software": MAKER})
     print("\n".join(summary(assessment)))
     print(f"Open this report in a browser: {files[0].resolve()}")
     return 0
 
 
-def _write_ute(volumes, path: Path) -> None:
-    """UTE images as a series with its echo times beside it."""
+def _write_echoes(volumes, times_ms, field_strength_t: float, path: Path) -> None:
+    """Images as a series with its echo times beside it."""
     from PDFFMapperLib.images.files import write_series
+    from PDFFMapperLib.images.json_file import write_json
     from PDFFMapperLib.water_fat.echo_units import echo_times_in_seconds
-
-    from MarrowAssessLib.sample.tibia import FIELD_STRENGTH_T, TE_MS
 
     write_series(volumes, path)
     facts = {
-        "EchoTimes": echo_times_in_seconds(list(TE_MS), "ms").tolist(),
-        "MagneticFieldStrength": FIELD_STRENGTH_T,
+        "EchoTimes": echo_times_in_seconds(times_ms, "ms"),
+        "MagneticFieldStrength": field_strength_t,
     }
-    path.with_name(path.name.replace(".nii.gz", ".json")).write_text(json.dumps(facts), "utf-8")
+    write_json(path.with_name(path.name.replace(".nii.gz", ".json")), facts)
 
 
-def _write_record(folder: Path, what: str) -> None:
-    """What the files of a set are; their hashes follow when they take their place."""
-    content = json.dumps({"what": what, "software": MAKER})
-    (folder / RECORD).write_text(content, encoding="utf-8")
+def _write_ute(volumes, path: Path) -> None:
+    from MarrowAssessLib.sample.tibia import FIELD_STRENGTH_T, TE_MS
+
+    _write_echoes(volumes, list(TE_MS), FIELD_STRENGTH_T, path)
 
 
 def _write_series(phantom, folder: Path) -> None:
     """The echoes, diffusion images and CT as files that `pdff`, `ivim` and `dect` read."""
     from PDFFMapperLib.images.files import write_series, write_volume
-    from PDFFMapperLib.water_fat.echo_units import echo_times_in_seconds
 
     from MarrowAssessLib.sample.phantom import B_VALUES, FIELD_STRENGTH_T
 
     echoes = phantom.echo_volumes()
-    times_ms = [echo.attributes["EchoTime"] for echo in echoes[::2]]
-    facts = {
-        "EchoTimes": echo_times_in_seconds(times_ms, "ms").tolist(),
-        "MagneticFieldStrength": FIELD_STRENGTH_T,
-    }
     for name, images in (("real", echoes[::2]), ("imaginary", echoes[1::2])):
-        write_series(images, folder / f"echoes_{name}.nii.gz")
-        (folder / f"echoes_{name}.json").write_text(json.dumps(facts), encoding="utf-8")
+        times_ms = [echo.attributes["EchoTime"] for echo in images]
+        _write_echoes(images, times_ms, FIELD_STRENGTH_T, folder / f"echoes_{name}.nii.gz")
     write_series(phantom.diffusion_volumes(), folder / "diffusion.nii.gz")
     for name, image in zip(("low", "high"), phantom.dual_energy_volumes(), strict=True):
         write_volume(image, folder / f"ct_{name}.nrrd")

@@ -56,7 +56,6 @@ def write_dicom(
         anonymous: without who the patient is.
         pdf_glance: what matters most, in sentences, at the top of the report as Encapsulated PDF
             (report_pdf.dcm); None for no PDF.
-        progress: called with the fraction done; returning False cancels.
 
     Returns:
         The files written.
@@ -94,25 +93,14 @@ def write_dicom(
 
 
 def _grid_image(study: Study) -> Volume:
-    """The image from DICOM that the regions lie on, else the first from DICOM.
-
-    Raises:
-        ValueError: none is from DICOM.
-    """
+    """The image from DICOM that the regions lie on, else the first from DICOM."""
     from_dicom = [one for one in study.volumes.values() if one.slices and not one.slices.tiled]
     for image in from_dicom:
-        if _on_own_slices(image):
+        if image.same_grid(image.slices.grid):
             return image
     if not from_dicom:
         refuse_no_source(study.grid, "The study")
     return from_dicom[0]
-
-
-def _on_own_slices(image: Volume) -> bool:
-    """Whether an image still lies on the slices that it was read from."""
-    own = image.slices
-    return image.same_grid(Volume(image.array, own.ijk_to_ras)) if own.shape == image.array.shape \
-        else False  # fmt: skip
 
 
 def _write_maps(
@@ -122,7 +110,8 @@ def _write_maps(
         kind = find_kind(contrast.value)
         if kind is None or kind.unit in ("", "signal"):
             continue
-        if volume.slices is None or volume.slices.tiled or not _on_own_slices(volume):
+        own = volume.slices
+        if own is None or own.tiled or not volume.same_grid(own.grid):
             notes.append(
                 f"{contrast.value} has no DICOM map, as it was not read from DICOM on this grid; "
                 "the commands that compute maps write theirs with --dicom-out."

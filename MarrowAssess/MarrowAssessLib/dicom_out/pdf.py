@@ -29,10 +29,7 @@ _COPIED = (
 def encapsulated_report(assessment: Assessment, source: Source, glance: Sequence[str]) -> Dataset:
     """The report of an assessment as an Encapsulated PDF object of the source's study.
 
-    Args:
-        assessment: what was found.
-        source: what the object belongs to.
-        glance: what matters most, in sentences.
+    `glance` says what matters most, in sentences.
     """
     made = Dataset()
     made.file_meta = FileMetaDataset()

@@ -13,7 +13,6 @@ from PDFFMapperLib.dicom_out.source import (
     made_of_headers,
     planes,
 )
-from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.install.software import VERSION
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
@@ -85,7 +84,7 @@ def masks_on(study: Study, source: Source) -> tuple[list[np.ndarray], str]:
     """
     shape = study.grid.array.shape
     full = [region.full_mask(shape) for region in study.regions]
-    own = Volume(np.empty(source.slices.shape, np.uint8), source.slices.ijk_to_ras, "the source")
+    own = source.slices.grid
     if study.grid.same_grid(own):
         return full, ""
     from PDFFMapperLib.images.resampling import nearest

@@ -116,11 +116,7 @@ def _dicom_source(args: argparse.Namespace, images: list[Volume]) -> Source | No
 
 
 def _refuse_empty(maps: list[ParametricMap]) -> None:
-    """Refuse maps of nothing.
-
-    Raises:
-        ValueError: no voxel of any map has a value.
-    """
+    """Refuse maps of nothing."""
     measured = [one.volume.array for one in maps if one.volume.array.dtype.kind == "f"]
     if measured and not any(np.isfinite(array).any() for array in measured):
         raise ValueError(

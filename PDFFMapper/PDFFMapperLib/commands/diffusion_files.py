@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from PDFFMapperLib.commands.options import typed_numbers
 from PDFFMapperLib.dicom.acquisitions import diffusion_volumes
 from PDFFMapperLib.dicom.selection import is_dicom_source, series_of_sources
 from PDFFMapperLib.diffusion.scheme import read_bval
@@ -23,6 +24,7 @@ from PDFFMapperLib.images.sidecar import other_than_typed
 from PDFFMapperLib.images.volume import Volume, grids_differ
 
 BIDS_SUFFIXES = ("dwi",)
+B_VALUES = "0,50,100"  # as they are typed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,11 +123,4 @@ def read_diffusion(
 def _given_b_values(text: str | None, path: Path | None) -> list[float] | np.ndarray | None:
     if text is not None and path is not None:
         raise ValueError("Give --b-values or --bval, not both.")
-    if path is not None:
-        return read_bval(path)
-    if text is None:
-        return None
-    try:
-        return [float(word) for word in text.replace(",", " ").split()]
-    except ValueError:
-        raise ValueError(f"b-values are expected as 0,50,100,..., given was {text!r}.") from None
+    return read_bval(path) if path else typed_numbers(text, "b-values", B_VALUES)

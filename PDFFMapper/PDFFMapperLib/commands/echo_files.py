@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from PDFFMapperLib.commands.options import typed_numbers
 from PDFFMapperLib.dicom.acquisitions import echo_volumes
 from PDFFMapperLib.dicom.selection import is_dicom_source, series_of_sources
 from PDFFMapperLib.images.bids import bids_images, bids_name, bids_root, inherited_facts
@@ -24,6 +25,7 @@ from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.water_fat.echo_units import PHASE_UNITS, echo_times_in_seconds
 
 BIDS_SUFFIXES = ("MEGRE", "MESE")
+ECHO_TIMES = "1.2,2.4"  # as they are typed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +74,7 @@ def read(args: argparse.Namespace) -> tuple[list[Volume], dict[str, object], lis
         args.images,
         args.phase or (),
         args.imaginary or (),
-        listed(args.echo_times),
+        typed_numbers(args.echo_times, "Echo times", ECHO_TIMES),
         args.unit,
         args.sidecar or (),
         args.series,
@@ -88,7 +90,7 @@ def read(args: argparse.Namespace) -> tuple[list[Volume], dict[str, object], lis
 
 def stated(args: argparse.Namespace) -> dict[str, object]:
     """Settings of single images that the arguments state."""
-    times = listed(args.echo_times)
+    times = typed_numbers(args.echo_times, "Echo times", ECHO_TIMES)
     return {} if times is None else {"echo_times_s": list(echo_times_in_seconds(times, args.unit))}
 
 
@@ -224,11 +226,7 @@ def _dicom_echoes(
 
 
 def _of_component(volumes: list[Volume], component: str, where: str) -> list[Volume]:
-    """The images of a component; where no header tells them, all are what the user says.
-
-    Raises:
-        ValueError: headers tell that none is.
-    """
+    """The images of a component; where no header tells them, all are what the user says."""
     told = [one for one in volumes if one.attributes.get("ImageComponent") is not None]
     kept = [one for one in volumes if one.attributes.get("ImageComponent") in (None, component)]
     if not kept:
@@ -272,11 +270,7 @@ def _named_parts(volumes: list[Volume]) -> list[Volume]:
 def _given_times(
     echo_times: Sequence[float], unit: str | None, echoes: Sequence[Volume]
 ) -> np.ndarray:
-    """The given echo times in s, one per volume; parts of complex echoes share theirs.
-
-    Raises:
-        ValueError: there are more or fewer than echoes.
-    """
+    """The given echo times in s, one per volume; parts of complex echoes share theirs."""
     components: dict[object, int] = {}
     for echo in echoes:
         part = echo.attributes.get("ImageComponent")
@@ -336,17 +330,3 @@ def _stated_times(contents: Sequence[Sidecar], echoes: Sequence[Volume]) -> np.n
     if not stated and all(own):
         return np.array(own, float) * 1e-3
     return np.full(len(echoes), np.nan)
-
-
-def listed(text: str | None) -> list[float] | None:
-    """The numbers of a list as typed, None for none.
-
-    Raises:
-        ValueError: it holds something else.
-    """
-    if text is None:
-        return None
-    try:
-        return [float(word) for word in text.replace(",", " ").split()]
-    except ValueError:
-        raise ValueError(f"Echo times are expected as 1.2,2.4,..., given was {text!r}.") from None

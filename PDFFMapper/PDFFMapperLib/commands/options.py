@@ -40,6 +40,18 @@ def option_values(args: argparse.Namespace, options: Sequence[Option]) -> dict[s
     return {name: value for name, value in given.items() if value is not None}
 
 
+def typed_numbers(text: str | None, what: str, example: str) -> list[float] | None:
+    """The numbers of a list as typed, None for none.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    try:
+        return None if text is None else [float(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        raise ValueError(f"{what} are expected as {example},..., given was {text!r}.") from None
+
+
 def _argument(option: Option) -> dict[str, object]:
     """How argparse takes an option. Nothing given stays None, and the recipe's default holds."""
     unit = f" ({option.unit})" if option.unit else ""

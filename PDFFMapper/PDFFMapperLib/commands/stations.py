@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from PDFFMapperLib.commands.diffusion_files import read_diffusion
-from PDFFMapperLib.commands.options import option_arguments, option_values
+from PDFFMapperLib.commands.diffusion_files import B_VALUES, read_diffusion
+from PDFFMapperLib.commands.options import option_arguments, option_values, typed_numbers
 from PDFFMapperLib.diffusion.recipe import STATIONS
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.identity import without_names
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
     """
     refuse_foreign(args.out, RECORD, FILES.values())
-    typed = args.b_values and [float(one) for one in args.b_values.replace(",", " ").split()]
+    typed = typed_numbers(args.b_values, "b-values", B_VALUES)
     images, b_values, notes = [], [], []
     for source in args.stations:
         volumes, stated, said = read_diffusion([source], typed)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from PDFFMapperLib.commands.echo_files import listed, read_echoes
+from PDFFMapperLib.commands.echo_files import ECHO_TIMES, read_echoes
+from PDFFMapperLib.commands.options import typed_numbers
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.water_fat.echo_units import unit_of_echo_times
 
@@ -32,7 +33,7 @@ def read(args: argparse.Namespace) -> tuple[list[Volume], dict[str, object], lis
     Raises:
         ValueError: no images, or echo times whose unit must be asked for or that do not fit.
     """
-    times = listed(args.echo_times)
+    times = typed_numbers(args.echo_times, "Echo times", ECHO_TIMES)
     if times and args.unit is None and min(times) > 0 and unit_of_echo_times(times) != "ms":
         raise ValueError(
             f"The echo times {args.echo_times} look like s or us; say which by --unit, since ms "

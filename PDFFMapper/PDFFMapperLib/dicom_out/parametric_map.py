@@ -18,7 +18,7 @@ from PDFFMapperLib.dicom_out.source import (
     planes,
     save,
 )
-from PDFFMapperLib.images.volume import Volume, grids_differ
+from PDFFMapperLib.images.volume import grids_differ
 from PDFFMapperLib.install.software import MAKER
 from PDFFMapperLib.maps.kinds import UNIT_CODES, MapKind, map_kind
 from PDFFMapperLib.maps.parametric_map import ParametricMap
@@ -52,11 +52,6 @@ def dicom_maps(maps: Sequence[ParametricMap]) -> list[ParametricMap]:
 def write_dicom_maps(maps: Sequence[ParametricMap], source: Source, folder: Path) -> list[Path]:
     """Write each map of numbers as ``<name>.dcm``, 32-bit float, NaN where it failed.
 
-    Args:
-        maps: on the grid of the source.
-        source: see `source.source_of`.
-        folder: an existing one.
-
     Raises:
         ValueError: a map lies on another grid.
     """
@@ -76,7 +71,7 @@ def parametric_map(one: ParametricMap, source: Source, number: int) -> Dataset:
     """
     import highdicom
 
-    own = Volume(np.empty(source.slices.shape, np.uint8), source.slices.ijk_to_ras, "the source")
+    own = source.slices.grid
     if not one.volume.same_grid(own):
         raise ValueError(grids_differ(one.volume, own, "DICOM maps lie on their source's grid"))
     array = one.volume.array.astype(np.float32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from pydicom.filereader import dcmread
 from pydicom.uid import generate_uid
 
 from PDFFMapperLib.dicom.segmentation import OUR_MODEL
+from PDFFMapperLib.images.json_file import write_json
 from PDFFMapperLib.images.outputs import output_set
 from PDFFMapperLib.images.volume import LPS_TO_RAS, SourceSlices, Volume
 from PDFFMapperLib.install.software import VERSION
@@ -309,5 +309,4 @@ def dicom_set(folder: Path) -> Iterator[Path]:
     with output_set(folder, RECORD) as made:
         yield made
         names = sorted(file.name for file in made.iterdir())
-        record = {"software": f"{MAKER} {VERSION}", "objects": names}
-        (made / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
+        write_json(made / RECORD, {"software": f"{MAKER} {VERSION}", "objects": names})

@@ -183,11 +183,7 @@ def _of_body(
 
 
 def _check_bone(low: Volume, high: Volume, of: Calibration) -> None:
-    """Refuse images whose bone does not rise from one beam to the other as the calibration says.
-
-    Raises:
-        ValueError: swapped, of one energy, or of other energies than said.
-    """
+    """Refuse images whose bone does not rise from one beam to the other as the calibration says."""
     seen = _ratio_of_bone(low.array, high.array)
     if seen is None:
         return

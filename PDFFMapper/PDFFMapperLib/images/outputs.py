@@ -206,11 +206,7 @@ def _digest(path: Path) -> str:
 
 
 def _check_whole(path: Path) -> None:
-    """Look at the end of what other libraries wrote; not all of them say that a disk is full.
-
-    Raises:
-        OSError: the file is not whole.
-    """
+    """Look at the end of what other libraries wrote; not all of them say that a disk is full."""
     whole = path.stat().st_size > 0
     if whole and path.suffix == ".png":
         whole = path.read_bytes()[-12:-4] == b"\0\0\0\0IEND"

@@ -26,6 +26,11 @@ class SourceSlices:
     ijk_to_ras: np.ndarray
     tiled: bool = False
 
+    @property
+    def grid(self) -> Volume:
+        """The voxels of the image as it was read, without values."""
+        return Volume(np.empty(self.shape, bool), self.ijk_to_ras, "the source")
+
 
 @dataclass
 class Volume:

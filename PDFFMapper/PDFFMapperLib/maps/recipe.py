@@ -162,7 +162,6 @@ class Recipe(NamedTuple):
 
         Args:
             images: the volumes of a series, or one per input.
-            progress: called with the fraction done; returning False cancels.
             settings: by the options' names; None for what is not chosen.
 
         Returns:

@@ -62,7 +62,6 @@ def load_dicom(source: str | Path, progress: Progress | None = None) -> LoadedDi
 
     Args:
         source: a DICOM file or folder, with "#" and what names a series of it.
-        progress: called with the fraction done; returning False cancels.
 
     Raises:
         FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is loaded.
@@ -93,7 +92,6 @@ def load_again(
         nodes: those of other origin are left as they are.
         dicom_file: the file of a DICOM instance UID, "" for none
             (``slicer.dicomDatabase.fileForInstance``).
-        progress: called with the fraction done; returning False cancels.
 
     Raises:
         ValueError: none of them is from DICOM, a file is gone, or cannot be read.
@@ -165,10 +163,8 @@ def slices_of(
         found = read_dicom_files(files_of(node, dicom_file), node.GetName())
         candidates = [volume.slices for series in found for volume in series.volumes]
     for one in candidates:
-        if one is not None:
-            own = Volume(np.empty(one.shape, bool), one.ijk_to_ras)
-            if own.in_order_of(here).same_grid(here):
-                return one
+        if one is not None and one.grid.in_order_of(here).same_grid(here):
+            return one
     return None
 
 

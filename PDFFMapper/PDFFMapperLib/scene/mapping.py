@@ -115,7 +115,6 @@ def make_maps(
         folder: its name.
         nodes: of the series, or one per input.
         settings: by the names of the recipe's options; images and regions are nodes.
-        progress: called with the fraction done; returning False cancels.
         numbers: of the recipe's family, that gives numbers of regions.
 
     Raises:
