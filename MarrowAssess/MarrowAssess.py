@@ -377,18 +377,6 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
             return False
         return choose_guessed(parameters, scalar_volumes())
 
-    def showBothVisits(self, earlier, now):
-        """Show two segmentations with 3D surfaces in two 3D views; returns the layout before."""
-        from MarrowAssessLib.scene.side_by_side import show_both
-
-        return show_both(earlier, now)
-
-    def showOneVisit(self, earlier, now) -> None:
-        """Show the later one of two visits alone in all views again; the layout stays."""
-        from MarrowAssessLib.scene.side_by_side import show_one
-
-        show_one(earlier, now)
-
     def showChangeMap(self, earlier, now, progress=None):
         """Show which voxels changed between two measured segmentations; None when canceled."""
         return self.session.change_map(earlier, now, progress)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from PDFFMapperLib.panel.frame import PanelFrame
 from slicer.i18n import tr as _
 
-from MarrowAssessLib.panel.path_line import PathLine
 from MarrowAssessLib.panel.words import enable
 from MarrowAssessLib.scene import views
 from MarrowAssessLib.scene.choices import choose_visit, chosen_volumes, scalar_volumes
@@ -24,14 +25,19 @@ class VisitRow:
         self._ui, self._frame, self._logic = ui, frame, logic
         self._visits = []
         self._both = self._layout = None  # the regions that are shown side by side
-        self._earlier = PathLine(ui.earlierVisitPath, frame, "earlierVisit")
+        ui.earlierVisitPath.connect("currentPathChanged(QString)", self.onEarlier)
+        # An emptied or half-typed line tells this alone.
+        ui.earlierVisitPath.connect("validInputChanged(bool)", self.onEarlier)
         ui.visitComboBox.connect("activated(int)", self.onVisit)
         ui.sideBySideButton.connect("toggled(bool)", self.onSideBySide)
         ui.changeMapButton.connect("clicked(bool)", self.onChangeMap)
 
     def show(self, anew: bool = True) -> None:
         """Show what is chosen; not anew, a line that is being typed stays."""
-        self._earlier.show(anew)
+        parameters, line = self._frame.parameters, self._ui.earlierVisitPath
+        earlier = parameters.earlierVisit if parameters else ""
+        if (anew or earlier) and line.currentPath != earlier:
+            line.currentPath = earlier
         self._visits = visits(scalar_volumes())
         self._ui.visitRow.visible = len(self._visits) > 1
         if len(self._visits) > 1:
@@ -72,6 +78,14 @@ class VisitRow:
         """Measure another study: its images take the roles, its regions are chosen."""
         choose_visit(self._frame.parameters, self._visits[number])
 
+    def onEarlier(self, changed: object = None) -> None:
+        """Choose the file that the line names: none while it is typed."""
+        path = self._ui.earlierVisitPath.currentPath.strip()
+        path = path if os.path.isfile(path) else ""
+        parameters = self._frame.parameters
+        if parameters and not (path and path == parameters.earlierVisit):
+            parameters.earlierVisit = path
+
     def onChangeMap(self, clicked: bool = False) -> None:
         """Show voxel by voxel what changed since the earlier visit."""
         parameters = self._frame.parameters
@@ -82,10 +96,12 @@ class VisitRow:
 
     def onSideBySide(self, checked: bool) -> None:
         """Show two visits in 3D, or the later one alone."""
+        from MarrowAssessLib.scene.side_by_side import show_both, show_one
+
         if not checked:
             both, self._both = self._both, None
             if both:
-                self._logic.showOneVisit(*both)
+                show_one(*both)
                 views.restore_layout(self._layout)
             return
         parameters = self._frame.parameters
@@ -93,7 +109,7 @@ class VisitRow:
         try:
             with self._frame.working(_("3D cannot be shown."), True):
                 if all(views.show_3d(one, True, self._frame.progress) for one in both):
-                    self._both, self._layout = both, self._logic.showBothVisits(*both)
+                    self._both, self._layout = both, show_both(*both)
         finally:
             if not self._both:
                 self._ui.sideBySideButton.checked = False

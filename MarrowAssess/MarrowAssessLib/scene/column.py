@@ -198,7 +198,6 @@ def place_click(
     Args:
         segmentation, volume_node, point_ras, role, site, options: see `place_region`.
         column: what was found before in this segmentation, if anything.
-        progress: called with the fraction done; answering False cancels.
 
     Raises:
         ValueError: see `place_region`; nothing is then changed.

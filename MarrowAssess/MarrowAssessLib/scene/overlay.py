@@ -339,8 +339,6 @@ def show_beside_anatomy(
     """Show in 3D and in each slice of the one orientation that labels stand in, not in others.
 
     Args:
-        display: of labels or lines.
-        layout: where they stand.
         regions: shows what they belong to; where that is not shown, they are not.
     """
     views = slicer.util.getNodesByClass("vtkMRMLViewNode")

@@ -55,8 +55,6 @@ def show_3d(
     """Show or hide a segmentation in 3D views; shown, regions and labels fill them.
 
     Args:
-        segmentation: with what is to be seen.
-        visible: whether it is.
         progress: called with the fraction of surfaces that are made; return False to cancel.
 
     Returns:
