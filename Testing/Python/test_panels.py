@@ -1123,6 +1123,9 @@ def test_a_spectrum_that_cannot_be_read_is_said_and_changes_nothing(panel, sampl
         type_into(ui.spectraLineEdit, typed)
         assert said in ui.filesHintLabel.text, typed
         assert parameters.spectra == "" and ui.spectraLineEdit.text == typed
+        assert "behind the files" not in ui.filesHintLabel.text
+    type_into(ui.spectraLineEdit, f"L2={press_files[1]} --t2-water 20")
+    assert "(--t2-water, --t2-fat, ms). Type options behind the" in ui.filesHintLabel.text
     panel.frame.progress = lambda fraction: False
     type_into(ui.spectraLineEdit, f"L2={press_files[1]}")  # fitted by no test before
     assert ui.filesHintLabel.text.startswith("Canceled") and parameters.spectra == ""

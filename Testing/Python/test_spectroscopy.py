@@ -1096,6 +1096,24 @@ def test_a_center_on_which_fat_and_water_fit_worse_is_refused():
         assert MRS.measure([one], center_ppm=4.3).get("signal_fat_fraction")
 
 
+def test_a_center_whose_mirror_image_explains_as_much_asks_for_the_sense():
+    """Of much fat, methylene and water of one sense are water and methylene of the other."""
+    t = np.arange(512) * 5e-4
+    for fat_hz, snr, told in ((30.0, 50.0, False), (20.0, 200.0, True)):
+        series = made(Truth(60.0, fwhm_fat_hz=fat_hz, fwhm_water_hz=25.0), snr=snr, points=512)
+        on_fat = series.fids * np.exp(2j * np.pi * (4.67 - 1.3) * 123.2 * t)
+        (wrong,) = spectra_of(series, sense=None)
+        right = replace(wrong, fids=on_fat[None])
+        if told:
+            assert MRS.measure([right], center_ppm=1.3).fitted
+            continue
+        for one, *sides in ((wrong, "slower", "faster"), (right, "faster", "slower")):
+            sentence = r"on 1.30 ppm .* turn {}, and about as much .* turn {} .* on 4.\d+ ppm; "
+            with pytest.raises(ValueError, match=sentence.format(*sides)):
+                MRS.measure([one], center_ppm=1.3)
+        assert MRS.measure([right], center_ppm=1.3, sense=1).fitted.model.series.center_ppm < 1.5
+
+
 @pytest.mark.parametrize("time", ["t2", "t1"])
 def test_a_time_of_one_tissue_alone_is_refused(time):
     (one,) = spectra_of(made(points=512))

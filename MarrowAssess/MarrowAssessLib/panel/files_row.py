@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pkgutil import resolve_name
@@ -116,7 +117,7 @@ class FilesRow:
             with frame.working(one.fails, True):
                 problem = _problem(lambda: fit(listed(text), frame.progress))
         finally:
-            self._hint(str(problem or ""))
+            self._hint(_said(problem))
             if not isinstance(problem, ValueError):  # canceled, failed, or files that may be there
                 one.refused = None  # next time
         if not problem:
@@ -152,6 +153,14 @@ class FilesRow:
         """Say below the lines what is wrong with them."""
         self._ui.filesHintLabel.text = text
         self._ui.filesHintLabel.visible = bool(text)
+
+
+def _said(problem: Exception | None) -> str:
+    """What is wrong, and where the options go that it names (--sense); "" where nothing is."""
+    text = str(problem or "")
+    if re.search(r"--[a-z]", text):
+        return _("{text} Type options behind the files in this line.").format(text=text)
+    return text
 
 
 def _problem(job: Callable[[], object]) -> ValueError | OSError | None:

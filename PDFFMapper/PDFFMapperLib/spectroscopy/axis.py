@@ -14,6 +14,7 @@ FARTHEST_PPM = 1.2
 SURE = 1.5
 MUCH_BETTER = 3.0
 _SEARCHED_PPM = 4.5
+_SIDES = {1: "faster", -1: "slower"}
 _WIDTHS_HZ = (15.0, 30.0, 50.0, 80.0, 120.0)
 
 
@@ -90,11 +91,19 @@ def find_axis(
                 f"than on {ASSUMED_CENTER_PPM - usual[one, False][1]:.2f} ppm; check --center, or "
                 "leave it out."
             )
+        mirrored = usual[-chosen, False]
+        if sense is None and mirrored[0] < SURE * misfits[chosen, False][0]:
+            raise ValueError(
+                f"{name}: on {expected:.2f} ppm peaks of higher ppm would turn {_SIDES[chosen]}, "
+                f"and about as much is explained if they turn {_SIDES[-chosen]} and the "
+                f"transmitter stands on {ASSUMED_CENTER_PPM - mirrored[1]:.2f} ppm; check "
+                "--center, and say with --sense whether they turn faster (+1) or slower (-1)."
+            )
     center = expected - misfits[chosen, False][1]
-    side = "slower" if chosen < 0 else "faster"
+    told = "found from the data" if sure else "by the format"
     notes.append(
-        f"Peaks of higher ppm turn {side}, {'found from the data' if sure else 'by the format'}; "
-        f"the transmitter stands on {center:.2f} ppm."
+        f"Peaks of higher ppm turn {_SIDES[chosen]}, {told}; the transmitter stands on "
+        f"{center:.2f} ppm."
     )
     return Axis(chosen, center, tuple(notes))
 
