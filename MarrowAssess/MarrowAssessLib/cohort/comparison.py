@@ -15,6 +15,7 @@ from operator import attrgetter
 from statistics import fmean
 
 import numpy as np
+from PDFFMapperLib.images.attributes import number_of
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.cohort.tables import copies_text
@@ -138,20 +139,11 @@ def _values(rows: Iterable[Mapping]) -> tuple[list[Value], int]:
             doubtful += 1
             continue
         facts = {key: row.get(key) for key in ("session", "group", "sex", "age_years", *RATERS)}
-        facts["days"] = _number(row.get("days"))
+        facts["days"] = number_of(row, "days")
         patient = row.get("patient") or row["study"]
         where = row["site"] or "", row.get("regions") or ""
         found.append(Value(row["quantity"], *where, patient, value, facts))
     return found, doubtful
-
-
-def _number(value: object) -> float | None:
-    """A cell as a number, None where it is none."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _by(values: Iterable[Value], *names: str) -> dict[object, list[Value]]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from PDFFMapperLib.images.tables import write_table
 from PDFFMapperLib.install.software import VERSION
 
 from MarrowAssessLib.cohort.apart import STAGING, Limits, Task, end_children, measure_apart
@@ -26,7 +27,6 @@ from MarrowAssessLib.cohort.tables import (
     FAILURES,
     CohortResult,
     copies_text,
-    write_failures,
     write_measurements,
 )
 
@@ -107,7 +107,7 @@ def run_cohort(
         failures = [(study, one.reason) for study, one in results if one.state == FAILED]
         rows = _rows(results, studies, salt)
         write_measurements(rows, out)
-        write_failures(failures, out / FAILURES)
+        write_table(out / FAILURES, ["study", "reason"], failures)
         for sentence in copies_text(rows):
             say(sentence)
     finally:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from PDFFMapperLib.images.files import written_whole
-from PDFFMapperLib.images.tables import write_rows, write_table
+from PDFFMapperLib.images.tables import write_rows
 
 MEASUREMENTS, PARQUET, FAILURES = "measurements.csv", "measurements.parquet", "failures.csv"
 SCHEMA = "marrowassess-cohort-2"
@@ -116,8 +116,3 @@ def read_measurements(folder: Path) -> list[dict]:
             "`marrowassess cohort` again with this version."
         )
     return table.to_pylist()
-
-
-def write_failures(failures: Sequence[tuple[str, str]], path: Path) -> None:
-    """One line for each study that failed, with the reason."""
-    write_table(path, ["study", "reason"], failures)

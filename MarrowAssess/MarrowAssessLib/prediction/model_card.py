@@ -13,6 +13,7 @@ import numpy as np
 from PDFFMapperLib.install.software import MAKER
 
 from MarrowAssessLib.prediction.cohort_table import SEXES, CohortTable
+from MarrowAssessLib.prediction.patient_score import NO_DIAGNOSIS
 from MarrowAssessLib.prediction.sample_size import FEWEST_PER_CLASS, patients_needed
 from MarrowAssessLib.prediction.validation import (
     DRAWS,
@@ -104,7 +105,7 @@ def model_card(
             }
     return {
         "summary": f"{first} {summary}" if first else summary,
-        "research_use": "For research use only; a score is no diagnosis.",
+        "research_use": NO_DIAGNOSIS,
         "outcome": table.outcome_name,
         "patients": len(table.outcome),
         "with_outcome": int(table.outcome.sum()),

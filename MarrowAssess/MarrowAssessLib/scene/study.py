@@ -12,12 +12,12 @@ from PDFFMapperLib.images.identity import short_hash
 from PDFFMapperLib.images.resampling import resampled
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.maps import map_from_node
+from PDFFMapperLib.scene.markups import shapes_from_node
 from PDFFMapperLib.scene.origin import dicom_file, instances_of
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.terminology import NoTissue
 from MarrowAssessLib.scene.images import grid_node
-from MarrowAssessLib.scene.markups import regions_of_markup
 from MarrowAssessLib.scene.segments import (
     known_segments,
     regions_from_node,
@@ -25,6 +25,7 @@ from MarrowAssessLib.scene.segments import (
     segment_names,
 )
 from MarrowAssessLib.sources.map_scale import in_stated_unit, scale_advice
+from MarrowAssessLib.sources.markups_file import rasterize_named
 from MarrowAssessLib.study.inputs import StudyInputs
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
@@ -72,7 +73,8 @@ def study_from_nodes(nodes: StudyInputs) -> Study:
         left_out += [f"{region.name} {EMPTY})" for region in found if not region.voxels]
     for node in nodes.markups:
         inputs["markups"] = ", ".join(filter(None, [inputs.get("markups"), node.GetName()]))
-        marked, unnamed_shapes = regions_of_markup(node, grid, nodes.point_radius_mm)
+        shapes = shapes_from_node(node, nodes.point_radius_mm)
+        marked, unnamed_shapes = rasterize_named(shapes, grid)
         regions += marked
         left_out += unnamed_shapes
     if left_out:

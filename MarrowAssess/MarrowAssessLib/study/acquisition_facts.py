@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PDFFMapperLib.images.attributes import image_type_of, number_of
+from PDFFMapperLib.images.attributes import image_type_of, number_of, scanner_of
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.water_fat.echo_train import SAME_FIELD_T, field_strength
 
@@ -36,8 +36,7 @@ def acquisition(study: Study) -> dict[str, dict[str, object]]:
 
 def _facts(volume: Volume, study: Study) -> dict[str, object]:
     attributes = volume.attributes
-    words = (attributes.get(key) for key in ("Manufacturer", "ManufacturerModelName"))
-    found: dict[str, object] = {"scanner": " ".join(str(one) for one in words if one)}
+    found: dict[str, object] = {"scanner": scanner_of(attributes)}
     found |= {name: attributes.get(key) for name, key in _STORED.items()}
     found |= {name: number_of(attributes, key) for name, key in _NUMBERS.items()}
     if isinstance(b_values := attributes.get("BValues"), list):  # text on a node of the scene

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out.suffix != ".json" or args.out.exists():
         raise ValueError(f"{args.out}: give the name of a new .json file.")
     (low, high), _, notes = ct_files.read(args)
-    notes += check_images(low, high, mixtures=True)
+    check_images(low, high)
     chosen = SimpleNamespace(
         calibration=None, kv_pair=args.kv_pair or "auto", water_cm=args.water_cm
     )

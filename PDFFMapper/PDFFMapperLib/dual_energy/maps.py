@@ -50,7 +50,8 @@ def of_three_materials(
         InterruptedError: canceled.
     """
     low, high = images
-    notes = check_images(low, high, mixtures=True)
+    check_images(low, high)
+    notes: list[str] = []
     slices, facts = calibrations_of(low, high, chosen, notes)
     doubt = _doubt(low, high)
     made = np.empty((4, *low.array.shape), np.float32)
@@ -97,7 +98,8 @@ def of_projection(
         ValueError: as `of_three_materials`.
     """
     low, high = images
-    notes = check_images(low, high, mixtures=True)
+    check_images(low, high)
+    notes: list[str] = []
     if chosen.calibration:
         one = _own(chosen, low, high)
     else:

@@ -11,6 +11,7 @@ import numpy as np
 from PDFFMapperLib.dual_energy.calibration import HAP_DENSITY, Calibration
 from PDFFMapperLib.dual_energy.decomposition import TYPICAL_HAP, seen_of, three_materials
 from PDFFMapperLib.dual_energy.pair import kev_of, kv_of, kv_pair_of
+from PDFFMapperLib.images.attributes import scanner_of
 from PDFFMapperLib.images.json_file import read_json, write_json
 from PDFFMapperLib.images.volume import Volume
 
@@ -36,12 +37,6 @@ def beams_of(low: Volume, high: Volume, kv_pair: str = "auto") -> str:
             return ""
         kv_pair = kv_pair_of(low, high)
     return f"{kv_pair} kV"
-
-
-def scanner_of(image: Volume) -> str:
-    """Maker and model by the header, "" where it names none."""
-    named = (image.attributes.get(key) for key in ("Manufacturer", "ManufacturerModelName"))
-    return " ".join(str(one).strip() for one in named if one)
 
 
 def of_regions(
@@ -123,7 +118,7 @@ def write_calibration(
     """Keep a calibration with the scanner and the beams (see `beams_of`) it is of."""
     content = {
         "kind": KIND,
-        "scanner": scanner_of(low),
+        "scanner": scanner_of(low.attributes),
         "beams": beams_of(low, high, kv_pair),
         "told": of.told,
         **{name: [round(float(n), 2) for n in getattr(of, name)] for name in _MATERIALS},
@@ -146,7 +141,7 @@ def read_calibration(
         raise ValueError(f"{path.name}: this is no {KIND}; make one with `calibrate`.")
     numbers = {name: _pair_of(content, name, path) for name in _MATERIALS}
     for what, verb, of, here in (
-        ("scanner", "is", content.get("scanner"), scanner_of(low)),
+        ("scanner", "is", content.get("scanner"), scanner_of(low.attributes)),
         ("beams", "are", content.get("beams"), beams_of(low, high, kv_pair)),
     ):
         if of and here and of != here:

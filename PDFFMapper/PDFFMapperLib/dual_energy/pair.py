@@ -14,12 +14,8 @@ _MATERIAL = ("MAT_SPECIFIC", "MAT_REMOVED", "MAT_MODIFIED", "MAT_FRACTIONAL", "E
 SAME_PLACE_MM = 0.05
 
 
-def check_images(low: Volume, high: Volume, mixtures: bool) -> list[str]:
-    """Notes on two images; refuse what cannot be a pair of CT numbers.
-
-    Args:
-        low, high: on one grid.
-        mixtures: whether iodine would be taken for mineral.
+def check_images(low: Volume, high: Volume) -> None:
+    """Refuse two images that cannot be a pair of CT numbers.
 
     Raises:
         ValueError: says which image is what instead.
@@ -41,7 +37,7 @@ def check_images(low: Volume, high: Volume, mixtures: bool) -> list[str]:
                 f"{one.name} has no value below 0, so these are no CT numbers: its rescale "
                 "intercept is missing."
             )
-        if mixtures and agent_given(one.attributes):
+        if agent_given(one.attributes):
             raise ValueError(
                 f"{one.name}: contrast agent was given; iodine would be taken for bone mineral."
             )
@@ -53,7 +49,6 @@ def check_images(low: Volume, high: Volume, mixtures: bool) -> list[str]:
         raise ValueError(
             f"{low.name} and {high.name} are of different frames of reference, so not of one scan."
         )
-    return []
 
 
 def kev_of(image: Volume) -> float | None:

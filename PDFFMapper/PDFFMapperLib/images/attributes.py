@@ -81,6 +81,12 @@ def number_of(attributes: Mapping[str, object], key: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def scanner_of(attributes: Mapping[str, object]) -> str:
+    """Maker and model, "" where the header names none."""
+    named = (attributes.get(key) for key in ("Manufacturer", "ManufacturerModelName"))
+    return " ".join(str(one).strip() for one in named if one)
+
+
 def words_of(value: object) -> list[str]:
     """The words of an attribute in upper case, of a list or of text with commas or backslashes."""
     if isinstance(value, str):
