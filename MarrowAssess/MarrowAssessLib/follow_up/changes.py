@@ -25,6 +25,7 @@ from MarrowAssessLib.follow_up.visits import (
 )
 from MarrowAssessLib.measures.whole_body import response
 from MarrowAssessLib.references.expected import expected
+from MarrowAssessLib.statistics.groups import holm
 
 
 @dataclass(frozen=True)
@@ -193,10 +194,7 @@ def _age_drift(made: Change, patient: Mapping) -> float:
 
 def _with_holm(changes: list[Change]) -> list[Change]:
     """Mark the changes that stand among all that were compared."""
-    ranked = sorted((c.p, n) for n, c in enumerate(changes) if not math.isnan(c.p))
-    standing = set()
-    for place, (p, n) in enumerate(ranked):
-        if p > 0.05 / (len(ranked) - place):
-            break
-        standing.add(n)
+    tested = [n for n, one in enumerate(changes) if not math.isnan(one.p)]
+    adjusted = holm([changes[n].p for n in tested])
+    standing = {n for n, p in zip(tested, adjusted, strict=True) if p <= 0.05}
     return [replace(c, adjusted=n in standing) for n, c in enumerate(changes)]

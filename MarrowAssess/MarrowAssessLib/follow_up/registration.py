@@ -45,10 +45,6 @@ class RigidBody:
     moved_mm: float
     turned_deg: float
 
-    def seen_from(self, first: Volume, second: Volume) -> np.ndarray:
-        """The second visit's values at each voxel of a volume of the first; NaN outside."""
-        return values_at(second, self.matrix, first)
-
 
 def register_body(
     first: Volume, region: Region, second: Volume, expected_ras: np.ndarray | None = None

@@ -12,7 +12,7 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.follow_up.errors import MeasurementError
-from MarrowAssessLib.follow_up.registration import RigidBody
+from MarrowAssessLib.follow_up.registration import RigidBody, values_at
 from MarrowAssessLib.study.regions import Region
 
 FEWEST_VOXELS = 20
@@ -59,7 +59,7 @@ def response_map(
         ValueError: too few voxels hold a value at both visits.
     """
     inside = region.full_mask(first.array.shape)
-    seen = body.seen_from(first, second)
+    seen = values_at(second, body.matrix, first)
     used = inside & np.isfinite(first.array) & np.isfinite(seen)
     if used.sum() < FEWEST_VOXELS:
         raise ValueError(
