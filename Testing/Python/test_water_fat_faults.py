@@ -385,3 +385,30 @@ def test_signals_that_grow_may_be_noise_where_few_voxels_tell_it(
             check_decay(result)
     else:
         check_decay(result)
+
+
+@pytest.mark.parametrize(("late_ms", "is_told"), [(0.0, False), (0.5, True)])
+def test_echo_times_that_would_explain_a_lead_of_fat_are_told(late_ms, is_told):
+    times = 1.15e-3 + 0.97e-3 * np.arange(6)
+    phantom = spine_phantom((4, 40, 40), times, 40, off_resonance_hz=60)
+    late = replace(phantom, echo_times_s=times + late_ms / 1000)
+    notes = separated(late, **GIVEN).facts["notes"]
+    told = [note for note in notes if "stated about 0.5 ms too long would do the same" in note]
+    assert bool(told) == is_told
+    assert not is_told or "1.2 ms more or less would exchange water and fat" in told[0]
+
+
+def test_two_echoes_exchanged_are_no_error_of_every_echo():
+    """It explained them with a lead of 1.4 rad, and 87 % were confident, 64 % of these swapped."""
+    phantom = spine_phantom((6, 48, 48), SIX_ECHOES_S[:4], 40, off_resonance_hz=60)
+    echoes = phantom.echoes[[1, 0, 2, 3]]
+    with pytest.raises(ValueError, match=r"every echo and a lead .* times the noise of the images"):
+        separated(replace(phantom, echoes=echoes))
+
+
+@pytest.mark.parametrize(("scale", "is_told"), [(1.0, False), (0.7, True)])
+def test_an_echo_of_another_scale_leaves_more_than_noise(sound, scale, is_told):
+    echoes = sound.echoes.copy()
+    echoes[3] *= scale
+    notes = separated(replace(sound, echoes=echoes), **UNIPOLAR).facts["notes"]
+    assert any("times the noise of the images: motion" in note for note in notes) == is_told

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PDFFMapperLib.water_fat.magnitude import (
     _bessel_ratio,
+    _likelier,
     _log_bessel,
     _result,
     magnitude_water_fat,
@@ -129,3 +130,105 @@ def test_each_echo_is_held_against_its_phase(in_ms, opposed_ms, fits):
     else:
         with pytest.raises(ValueError, match=r"expected are 0 \(in phase\) and 180 \(opposed"):
             two_point_fat_fraction(one, other, times, 3.0)
+
+
+def noisy_disc(tissues, times_s, snr, field_strength_t, seed=0):
+    """Magnitudes of a disc in air, in upright stripes of (fat fraction, R2*) and their number."""
+    y, x = np.mgrid[:40, :40] / 40 - 0.5
+    disc = (np.hypot(x, y) < 0.42) * np.ones((2, 1, 1), bool)
+    stripe = np.clip(((x + 0.42) / 0.84 * len(tissues)).astype(int), 0, len(tissues) - 1)
+    fraction, decay = (np.array(each)[stripe] for each in zip(*tissues, strict=True))
+    fat = fat_spectrum().modulation(times_s, field_strength_t)
+    rng = np.random.default_rng(seed)
+    echoes = []
+    for time, of_fat in zip(times_s, fat, strict=True):
+        clean = disc * (1 - fraction + fraction * of_fat) * np.exp(-decay * time)
+        noise = rng.standard_normal((2, *disc.shape)) / snr
+        echoes.append(np.abs(clean + noise[0] + 1j * noise[1]))
+    return np.array(echoes), disc, stripe
+
+
+@pytest.mark.parametrize(
+    ("fraction", "decay", "snr", "least"),
+    [
+        (0.4, 60, 10, 0),  # was 15 points too high in the quarter that was confident
+        (0.4, 60, 20, 0.5),
+        (0.8, 20, 6, 0),
+        (0.0, 30, 4, 0),
+        (0.0, 30, 6, 0.2),
+        (0.0, 30, 10, 0.7),  # was 0.3
+        (0.03, 15, 10, 0.7),
+    ],
+)
+def test_what_is_confident_is_not_what_noise_chose(fraction, decay, snr, least):
+    times = 1.2e-3 + 1.6e-3 * np.arange(6)
+    echoes, disc, _ = noisy_disc([(fraction, decay)], times, snr, 1.5)
+    result = magnitude_water_fat(echoes, times, 1.5, mask=disc)
+    confident = result.confident[disc]
+    assert confident.mean() >= least
+    if least:
+        found = np.median(result.pdff_percent[result.confident])
+        assert abs(found - 100 * fraction) < (10 if snr < 10 else 2)
+    else:
+        assert confident.mean() < 0.05
+
+
+def test_echoes_in_reverse_reach_no_nonsense():
+    """Marrow read -258 % with an SD of 314 points, and was confident."""
+    times = 1.15e-3 * np.arange(1, 5)
+    echoes, disc, stripe = noisy_disc([(0.4, 60), (0.02, 30)], times, 15, 3.0)
+    result = magnitude_water_fat(echoes[::-1], times, 3.0)
+    marrow = disc & (stripe == 0)
+    assert result.confident[marrow].mean() < 0.01
+    assert np.nanmedian(result.pdff_percent[marrow]) < -100
+    assert result.pdff_percent[result.confident].min() > -60
+
+
+@pytest.mark.parametrize(
+    ("fraction", "sd", "doubt"),
+    [
+        (-0.3, 0.15, Doubt.POOR_FIT),
+        (1.3, 0.15, Doubt.POOR_FIT),
+        (-0.2, 0.15, 0),  # noise may do that
+        (-0.03, 0.01, 0),
+        (-0.1, 0.01, Doubt.POOR_FIT),
+        (0.3, 0.25, Doubt.IMPRECISE),
+    ],
+)
+def test_fractions_of_no_tissue_are_marked_by_those_around(fraction, sd, doubt):
+    fits = np.array([[1 - fraction, fraction, 40, 1e-4, (sd / 0.01) ** 2, 1.0, 9]], np.float32)
+    mask = np.ones((1, 8, 8), bool)
+    found = _result(mask, np.repeat(fits, 64, 0), np.ones((6, 64)), 0.01)
+    assert (found.doubt == doubt).all()
+
+
+def test_voxels_around_tell_the_side_but_do_not_decide_it():
+    """Ratios of twice the log-likelihood; the fit of little fat comes first."""
+    mask = np.ones((1, 9, 9), bool)
+    fits = np.zeros((81, 2, 7), np.float32)
+    fits[:, 0, :3], fits[:, 1, :3] = (0.95, 0.05, 40), (0.05, 0.95, 40)
+    fits[:, 1, 6] = 3.0
+    fits[40, 1, 6] = -2.0
+    fits[41, 1, 6] = -30.0
+    chosen = _likelier(mask, fits)
+    assert (chosen[:, 6] > 4)[np.arange(81) != 40].all()
+    assert chosen[41, 1] > chosen[41, 0]  # fat among water
+    assert (chosen[:, 1] < chosen[:, 0])[np.arange(81) != 41].all()
+    alone = _likelier(mask[:, :1, :1], fits[:1])
+    assert 0 < alone[0, 6] < 6 and alone[0, 0] > alone[0, 1]
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_told"), [("none", False), ("exchanged", True), ("late", True), ("scale", True)]
+)
+def test_what_the_fit_leaves_over_the_noise_of_air_is_told(fault, is_told):
+    phantom = spine_phantom((4, 48, 48), snr=40)
+    echoes, times = np.abs(phantom.echoes), phantom.echo_times_s
+    if fault == "exchanged":
+        echoes = echoes[[0, 1, 3, 2, 4, 5]]
+    elif fault == "late":
+        times = times + 0.5e-3
+    elif fault == "scale":
+        echoes[3] *= 0.8
+    notes = magnitude_water_fat(echoes, times, 3.0).facts["notes"]
+    assert any("times the noise of the images" in note for note in notes) == is_told

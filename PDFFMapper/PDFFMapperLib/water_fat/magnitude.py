@@ -1,9 +1,10 @@
 """PDFF and R2* from the magnitudes of a multi-echo series, over the whole 0-100 % range.
 
 Magnitudes of water-dominant and fat-dominant voxels are nearly mirror images; only fat's several
-peaks tell them apart. Each voxel is fitted from both sides and the likelier one is kept (Triay
-Bagur 2019, doi 10.1002/mrm.27728), with the Rician likelihood of magnitudes (Bray 2023, doi
-10.1016/j.media.2022.102730). Where both are about as likely the voxel is marked as swap risk.
+peaks tell them apart. Each voxel is fitted from both sides (Triay Bagur 2019, doi
+10.1002/mrm.27728) with the Rician likelihood of magnitudes (Bray 2023, doi
+10.1016/j.media.2022.102730). The likelier one is kept; how many of the voxels around lie on each
+side counts as its prior. Where both are about as likely the voxel is marked as swap risk.
 """
 
 from __future__ import annotations
@@ -13,22 +14,33 @@ from collections.abc import Sequence
 
 import numpy as np
 from numba import njit
+from scipy.special import chdtri
 
 from PDFFMapperLib.maps.progress import Progress, run_parallel
 from PDFFMapperLib.water_fat.echo_units import checked_echo_times, checked_field_strength
 from PDFFMapperLib.water_fat.multi_echo import four_dimensional
+from PDFFMapperLib.water_fat.neighborhood import over_together, sum_around
 from PDFFMapperLib.water_fat.normal_equations import factorize, invert, substitute
 from PDFFMapperLib.water_fat.separation import (
+    FOLLOWED,
+    MORE_THAN_NOISE,
     Doubt,
     WaterFatResult,
     check_echoes_alive,
 )
-from PDFFMapperLib.water_fat.signal_mask import signal_mask, spread
+from PDFFMapperLib.water_fat.signal_mask import noise_of_air, signal_mask, spread
 from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum
 from PDFFMapperLib.water_fat.voxel_fit import R2STAR_RANGE
 
 _CHUNK = 20_000
 _STEPS = 40
+_ROUNDS = 8  # in which the shares of both sides settle
+_FEWEST = 0.02  # share of the voxels around that each side is thought to have at least
+_LEAST_MARGIN = 4.0  # twice the log-likelihood ratio of the sides, under which it is a risk
+_MOST_DOUBTED = 2 / 3  # share of the voxels around; noise chose the others, and biased them
+_VAGUE_PDFF = 0.2  # typical SD over which medians of simulated tissue are biased by 10 points
+_BEYOND = 0.05  # by which the fraction around may be below 0 or over 1
+_BEYOND_SDS = 1.5  # and how many SDs of a voxel; noise takes simulated lean tissue down by 1.3
 
 
 def magnitude_water_fat(
@@ -72,7 +84,7 @@ def magnitude_water_fat(
     if noise is None:
         sample = flat[:, index[:: max(1, len(index) // 4000)]]
         noise = _noise(np.ascontiguousarray(sample.T), times, fat)
-    fits = np.empty((len(index), 7), np.float32)
+    fits = np.empty((len(index), 2, 7), np.float32)
 
     def fit_part(start: int) -> None:
         part = slice(start, start + _CHUNK)
@@ -80,7 +92,9 @@ def magnitude_water_fat(
 
     noise = float(noise)
     run_parallel(fit_part, range(0, len(index), _CHUNK), progress)
-    result = _result(mask, fits, flat[:, index], noise)
+    result = _result(mask, _likelier(mask, fits), flat[:, index], noise)
+    if (left := _over_noise_of_air(result, magnitudes)) > FOLLOWED:
+        notes.append(f"{MORE_THAN_NOISE.format(left)} Water and fat may be exchanged unmarked.")
     result.facts = {
         "method": "magnitude-only multi-echo, Rician likelihood, two starts",
         "fat_spectrum": spectrum.name,
@@ -125,9 +139,49 @@ def _noise(sample, times, fat) -> float:
     """Noise SD by the residuals of a sample, fitted first without and then with the noise."""
     freedom, noise = len(times) - 3, 0.0
     for _ in range(2):
-        residuals = np.median(_fit(sample, times, fat, noise)[:, 3])
+        fits = _fit(sample, times, fat, noise)
+        best = fits[np.arange(len(fits)), fits[..., 6].argmin(1)]
+        residuals = np.median(best[:, 3])
         noise = math.sqrt(max(float(residuals) / (freedom * (1 - 2 / (9 * freedom)) ** 3), 0))
     return noise
+
+
+def _over_noise_of_air(result: WaterFatResult, magnitudes: np.ndarray) -> float:
+    """How many times the noise of air the fit leaves; 1 where none is seen.
+
+    Of the tenth of the voxels that fit worst, since water alone fits at any echo times.
+    """
+    air, fitted = noise_of_air(magnitudes), result.mask & (result.doubt & Doubt.FAILED == 0)
+    if air is None or not fitted.any():
+        return 1.0
+    energy = (magnitudes[:, fitted] ** 2).sum(0)
+    squares = np.percentile((result.residual_percent[fitted] / 100) ** 2 * energy, 90)
+    return float(np.sqrt(squares / chdtri(len(magnitudes) - 3, 0.1)) / air)
+
+
+def _likelier(mask, fits) -> np.ndarray:
+    """The fit of each voxel's likelier side, with its margin over the other in place of the cost.
+
+    The prior of the sides is their share among the voxels around, by the likelihoods of these
+    (expectation maximization). Alone, most voxels of noisy images would be at risk, and those that
+    noise takes far from the other side would be left.
+    """
+    every = np.arange(len(fits))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fraction = fits[..., 1] / (fits[..., 0] + fits[..., 1])
+        alike = ~(np.abs(fraction[:, 1] - fraction[:, 0]) > 0.05)
+    lower = fraction.argmin(1)
+    ratio = (fits[every, 1 - lower, 6] - fits[every, lower, 6]).astype(float)
+    ratio = np.where(alike, 0, np.nan_to_num(ratio))
+    prior, told = np.zeros(len(fits)), sum_around(mask, ~alike)
+    for _ in range(_ROUNDS):
+        likely = 1 / (1 + np.exp(-np.clip((ratio + prior) / 2, -50, 50)))
+        share = (sum_around(mask, np.where(alike, 0, likely)) + 0.5) / (told + 1)
+        share = np.clip(share, _FEWEST, 1 - _FEWEST)
+        prior = 2 * np.log(share / (1 - share))
+    chosen = fits[every, np.where(ratio + prior >= 0, lower, 1 - lower)]
+    chosen[:, 6] = np.where(alike, np.inf, np.abs(ratio + prior))
+    return chosen
 
 
 def _result(mask, fits, signals, noise) -> WaterFatResult:
@@ -141,22 +195,40 @@ def _result(mask, fits, signals, noise) -> WaterFatResult:
     relative = np.sqrt(residual / np.maximum((signals**2).sum(0), 1e-30))
     poor = (np.sqrt(residual / max(len(signals) - 3, 1)) > 3 * noise) & (relative > 0.05)
     doubt[poor] |= np.uint8(Doubt.POOR_FIT)
-    # Twice the log-likelihood ratio; near 50 % both sides are the same solution.
-    doubt[margin < 4] |= np.uint8(Doubt.SWAP_RISK)
+    doubt[margin < _LEAST_MARGIN] |= np.uint8(Doubt.SWAP_RISK)  # near 50 % both sides are one
     doubt[failed] |= np.uint8(Doubt.FAILED)
+    with np.errstate(invalid="ignore"):
+        sd = np.where(failed, np.nan, noise * np.sqrt(pdff_variance))
+    imprecise = over_together(mask, [sd], [_VAGUE_PDFF])[0] | (sd >= 2 * _VAGUE_PDFF)
+    imprecise &= ~failed
+    doubted, count = sum_around(mask, [(doubt != 0) | imprecise, np.ones(len(fits))])
+    imprecise |= (doubt == 0) & (doubted > _MOST_DOUBTED * count)
+    doubt[imprecise] |= np.uint8(Doubt.IMPRECISE)
+    fraction = fat / np.where(failed, 1, total)
+    doubt[_beyond(mask, fraction, sd, doubt == 0)] |= np.uint8(Doubt.POOR_FIT)
     return WaterFatResult(
-        pdff_percent=spread(mask, 100 * fat / np.where(failed, 1, total) * blank),
+        pdff_percent=spread(mask, 100 * fraction * blank),
         r2star_per_s=spread(mask, r2star * blank),
         water=spread(mask, water * blank),
         fat=spread(mask, fat * blank),
         off_resonance_hz=np.full(mask.shape, np.nan, np.float32),
         residual_percent=spread(mask, 100 * relative),
-        pdff_sd=spread(mask, 100 * noise * np.sqrt(pdff_variance) * blank),
+        pdff_sd=spread(mask, 100 * sd),
         r2star_sd=spread(mask, noise * np.sqrt(r2star_variance) * blank),
         noise=spread(mask, np.full(len(fits), noise)),
         doubt=spread(mask, doubt, Doubt.LOW_SIGNAL, np.uint8),
         mask=mask,
     )
+
+
+def _beyond(mask, fraction, sd, usable) -> np.ndarray:
+    """Where the fraction around is below 0 or over 1 by more than noise explains, bool."""
+    count, mean, spread_around = sum_around(
+        mask, [np.where(usable, each, 0) for each in (1, fraction, sd)]
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        apart = np.abs(mean / count - 0.5) - 0.5
+        return apart > _BEYOND + _BEYOND_SDS * spread_around / count
 
 
 @njit(cache=True, nogil=True)
@@ -201,47 +273,38 @@ def _fit(signals, times, fat, noise):
     """Fit each voxel from the water and from the fat side.
 
     Returns:
-        float32, shape (voxels, 7): water, fat, R2*, squared residual, variances of the fat
-        fraction and of R2* per noise variance, and by how much twice the log-likelihood is
-        better than that of the other side.
+        float32, shape (voxels, 2, 7): of each side water, fat, R2*, squared residual, variances of
+        the fat fraction and of R2* per noise variance, and minus twice the log-likelihood.
     """
     voxels, echoes = signals.shape
-    result = np.empty((voxels, 7), np.float32)
+    result = np.empty((voxels, 2, 7), np.float32)
     work = np.empty((4, echoes))
     normal, covariance = np.empty((6, 6)), np.empty((6, 6))
-    solution = np.empty((2, 3))
-    score = np.empty(2)
-    squares = np.empty(2)
+    solution = np.empty(3)
     for v in range(voxels):
         signal = signals[v]
         first = 0.0
         for n in range(echoes):
             first = max(first, signal[n])
         for side in range(2):
-            start = solution[side]
             # The total from the strongest echo, 10 % or 90 % fat.
-            start[0] = first * (0.9 if side == 0 else 0.1)
-            start[1] = first * (0.1 if side == 0 else 0.9)
-            start[2] = 40.0
-            score[side], squares[side] = _descend(signal, times, fat, noise, start, work, normal)
-        best = 0 if score[0] <= score[1] else 1
-        out = result[v]
-        water, fat_signal, r2star = solution[best]
-        _model(times, fat, water, fat_signal, r2star, work)
-        _normal(work, echoes, normal)
-        out[4] = out[5] = np.nan
-        total = water + fat_signal
-        if factorize(normal, 3) and total > 0:
-            invert(normal, 3, covariance)
-            a, b = -fat_signal / total**2, water / total**2
-            out[4] = (
-                a * a * covariance[0, 0] + 2 * a * b * covariance[0, 1] + b * b * covariance[1, 1]
-            )
-            out[5] = covariance[2, 2]
-        out[0], out[1], out[2], out[3] = water, fat_signal, r2star, squares[best]
-        other = solution[1 - best]
-        apart = abs(fat_signal / max(total, 1e-30) - other[1] / max(other[0] + other[1], 1e-30))
-        out[6] = np.inf if apart < 0.05 else score[1 - best] - score[best]
+            solution[0] = first * (0.9 if side == 0 else 0.1)
+            solution[1] = first * (0.1 if side == 0 else 0.9)
+            solution[2] = 40.0
+            out = result[v, side]
+            out[6], out[3] = _descend(signal, times, fat, noise, solution, work, normal)
+            water, fat_signal, r2star = solution
+            _model(times, fat, water, fat_signal, r2star, work)
+            _normal(work, echoes, normal)
+            out[0], out[1], out[2] = water, fat_signal, r2star
+            out[4] = out[5] = np.nan
+            total = water + fat_signal
+            if factorize(normal, 3) and total > 0:
+                invert(normal, 3, covariance)
+                a, b = -fat_signal / total**2, water / total**2
+                out[4] = a * a * covariance[0, 0] + 2 * a * b * covariance[0, 1]
+                out[4] += b * b * covariance[1, 1]
+                out[5] = covariance[2, 2]
     return result
 
 

@@ -54,7 +54,12 @@ _CHUNK = 10_000  # voxels per fitted piece
 SWAP_MARGIN = 20.0  # cost of exchanging water and fat under which it is a risk
 _LEAST_TOTAL = 1.0  # SDs of water plus fat under which their ratio means nothing
 _SURELY_THERE = 4.0  # SDs of water or fat over which its magnitude hardly feels the noise
-_FOLLOWED = 1.25  # times the noise of the images that a model may leave which the data follow
+FOLLOWED = 1.25  # times the noise of the images that a model may leave which the data follow
+MORE_THAN_NOISE = (
+    "The fit leaves {:.1f} times the noise of the images: motion, flow, other fat than that of the "
+    "spectrum, or wrong echo times, field strength or scale of an echo do so, and the PDFF may be "
+    "wrong."
+)
 _AGREED = 1.6  # scatter across the common phase of a neighborhood over that of noise
 _R2STAR_UNKNOWN_SD = 150.0  # 1/s; wider than the range of tissues
 _R2STAR_SPREAD = 50.0  # 1/s; SD of R2* around the mean of its neighborhood, taken widely
@@ -386,18 +391,19 @@ def _strength(signals, energy, largest):
 def _signed(model, background: float, fitted: _Fits, notes: list[str]) -> bool:
     """Whether the phase of a faint part can be trusted: what is left is the images' own noise.
 
-    Where the model leaves more, the phase of a small water or fat signal is that of the misfit.
+    Where the model leaves more, which is said, that of a small water or fat signal is the misfit's.
     """
-    if model.common_phase:
-        return True
     left = float(np.median(fitted.noise)) / max(background, 1e-30)
-    if left < _FOLLOWED:
+    if left < FOLLOWED:
         return True
-    notes.append(
-        f"The fit leaves {left:.1f} times the noise of the images, so that the PDFF is made of "
-        "magnitudes: noise draws values near 0 and 100 % inward by up to its SD."
-    )
-    return False
+    note = MORE_THAN_NOISE.format(left)
+    if not model.common_phase:
+        note += (
+            " The PDFF is therefore made of magnitudes, and noise draws values near 0 and 100 % "
+            "inward by up to its SD."
+        )
+    notes.append(note)
+    return model.common_phase
 
 
 def _usable(

@@ -175,11 +175,28 @@ def _passes(level, alone, together, mask):
 def background_noise(echoes: np.ndarray) -> float:
     """Noise SD of the real (or imaginary) part; 0 where the images show none.
 
+    It is that of air. Where there is none it is the SD of differences of diagonal neighbors in the
+    calmest quarter of the last echo. Whole numbers hold at least the noise of rounding.
+    """
+    noise = noise_of_air(echoes)
+    if noise is not None:
+        return noise
+    echo = np.nan_to_num(echoes[-1])
+    finest = echo[..., 1:, 1:] - echo[..., :-1, 1:] - echo[..., 1:, :-1] + echo[..., :-1, :-1]
+    squares = _blocks(np.abs(finest) ** 2) if finest.size else np.zeros((0, 1))
+    squares = np.median(squares[(squares > 0).mean(-1) > 0.9], -1)  # an edge does not count
+    # Medians of the exponential distribution and of chi-squared with one degree of freedom.
+    parts = 8 * math.log(2) if np.iscomplexobj(echo) else 4 * 0.455 * _RAYLEIGH_SD**2
+    calm = math.sqrt(np.percentile(squares, 25) / parts) if len(squares) else 0.0
+    return max(calm, _gray_level(echo) / 2)
+
+
+def noise_of_air(echoes: np.ndarray) -> float | None:
+    """Noise SD of the real (or imaginary) part by air; None where none is seen.
+
     Blocks of air are those in which the magnitude scatters as noise does, alike in the first and
     the last echo but without relation between them. They are of tissue where a quarter of all
-    blocks is quieter and not such, as in water and fat images whose air was set to 0. Where there
-    is no air it is the SD of differences of diagonal neighbors in the calmest quarter of the last
-    echo. Whole numbers hold at least the noise of rounding.
+    blocks is quieter and not such, as in water and fat images whose air was set to 0.
     """
     echoes = np.asarray(echoes, echoes.dtype.newbyteorder("="))  # compiled code knows no other
     parts = [np.empty(0)] * echoes.shape[1]
@@ -198,18 +215,12 @@ def background_noise(echoes: np.ndarray) -> float:
     relation = (product - first * last) / (spread[0] * spread[1])
     air = (np.abs(variation - _RAYLEIGH_VARIATION) < 0.12).all(0) & (relation < 0.5)
     air &= levels.max(0) < 1.25 * levels.min(0)
-    if air.sum() >= max(3, 0.005 * len(usable)):
-        noise = float(np.median(levels[:, air]))
-        if ((levels.min(0) < _QUIETER * noise) & ~air).mean() < _MOST_QUIETER:
-            return noise  # else it is that of tissue that happens to scatter as air does
-    echo = np.nan_to_num(echoes[-1])
-    finest = echo[..., 1:, 1:] - echo[..., :-1, 1:] - echo[..., 1:, :-1] + echo[..., :-1, :-1]
-    squares = _blocks(np.abs(finest) ** 2) if finest.size else np.zeros((0, 1))
-    squares = np.median(squares[(squares > 0).mean(-1) > 0.9], -1)  # an edge does not count
-    # Medians of the exponential distribution and of chi-squared with one degree of freedom.
-    parts = 8 * math.log(2) if np.iscomplexobj(echo) else 4 * 0.455 * _RAYLEIGH_SD**2
-    calm = math.sqrt(np.percentile(squares, 25) / parts) if len(squares) else 0.0
-    return max(calm, _gray_level(echo) / 2)
+    if air.sum() < max(3, 0.005 * len(usable)):
+        return None
+    noise = float(np.median(levels[:, air]))
+    if ((levels.min(0) < _QUIETER * noise) & ~air).mean() >= _MOST_QUIETER:
+        return None  # it is that of tissue that happens to scatter as air does
+    return noise
 
 
 def _block_statistics(first: np.ndarray, last: np.ndarray) -> np.ndarray:

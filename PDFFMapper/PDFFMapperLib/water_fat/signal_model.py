@@ -38,6 +38,7 @@ from PDFFMapperLib.water_fat.field_map import (
 from PDFFMapperLib.water_fat.mixed import fit_mixed_from_candidates
 from PDFFMapperLib.water_fat.neighborhood import flat_index
 from PDFFMapperLib.water_fat.odd_echo import echo_that_contradicts, poor_share
+from PDFFMapperLib.water_fat.spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
 from PDFFMapperLib.water_fat.voxel_fit import (
     CONVERGED,
     FAT,
@@ -66,10 +67,13 @@ _SURE = 4.0  # standard errors
 _SURE_OF_FEW = 2.5  # the same where few voxels decide
 _CLEAR = 8.0  # the same where every voxel has a field of its own
 _AS_NOISE = 1.5  # times the noise of the images that a good explanation may leave
+_MOST_OF_FREE = 2.0  # the same of one that may be anything; cold fat makes 1.6
 _UNEXPLAINED = 0.15  # share of the signal that no explanation may leave, if that is over the noise
 _TAIL = 0.02  # share of voxels that a right explanation may leave poorly fitted
 _LONG_TAIL = 0.12  # the same where no single echo is to blame
 _LITTLE = 0.05  # rad, root mean square; a phase error whose form in space hardly matters
+_MUCH_LEAD = 0.3  # rad; as of echo times wrong by a twentieth of a turn of fat
+_MAIN_PEAK_PPM = 3.4  # of fat, from water
 _RIVAL = 1.3  # times the least residual up to which an explanation is looked for
 
 
@@ -169,7 +173,7 @@ def find_signal_model(
     else:
         model = _with_lead(own, case, own_sample if bare else None)
         if common_phase is None:
-            notes.append(_OWN_PHASES.format(differ))
+            notes.append(_OWN_PHASES.format(differ) + _times_hint(_lead_of_fat(case.fits), own))
     if mixed is not None:
         notes.append(_MIXED.format(mixed + 1, len(echoes)))
     elif not case.error:
@@ -374,6 +378,15 @@ def _check_explained(case: _Case, sample: _Sample) -> None:
             f" an error of {_named(case)}. Tried were phase errors of odd against even echoes, of "
             "single echoes, of interleaved trains and of fat, in both precession senses. Check the "
             "order of the echoes, their times and the scale of their phase."
+        )
+    over = case.noise / max(sample.background_noise, 1e-30)
+    free = case.error and case.error.error.kind == FREE and abs(case.lead) > _MUCH_LEAD
+    if free and over > _MOST_OF_FREE:
+        raise LeftOver(
+            f"An error of every echo and a lead of fat by {case.lead:.2f} rad would explain these "
+            f"echoes best, but leave {over:.1f} times the noise of the images: something else is "
+            "wrong. Check the order of the echoes, their times, the field strength, and that all "
+            "are of one scale."
         )
 
 
@@ -592,12 +605,26 @@ def _phases(case: _Case, common_phase: bool | None, differ: float) -> str:
             f"{differ:.1f} times less residual: the PDFF may be wrong."
         )
     if case.lead:
+        hint = _times_hint(case.lead, case.model)
         return (
             "Water and fat were found to have different phases at echo time 0; fat leads by "
-            f"{case.lead:.2f} rad, which was taken into account."
+            f"{case.lead:.2f} rad, which was taken into account.{hint}"
         )
     how = "taken" if common_phase else "found"
     return f"Water and fat were {how} to share their phase at echo time 0."
+
+
+def _times_hint(lead: float, model: ChemicalShiftModel) -> str:
+    """A sentence: wrong echo times would explain a lead of fat as well. Nothing of a small one."""
+    if abs(lead) < _MUCH_LEAD:
+        return ""
+    fat_hz = _MAIN_PEAK_PPM * GYROMAGNETIC_RATIO_MHZ_PER_T * model.field_strength_t
+    late_ms = 1000 * lead / (2 * np.pi * fat_hz)
+    return (
+        f" Echo times stated about {abs(late_ms):.1f} ms too {'long' if lead > 0 else 'short'} "
+        f"would do the same: check them and the field strength, since {500 / fat_hz:.1f} ms more "
+        "or less would exchange water and fat."
+    )
 
 
 def _with_lead(own: ChemicalShiftModel, case: _Case, bare: _Sample | None) -> ChemicalShiftModel:
