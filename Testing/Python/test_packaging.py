@@ -50,11 +50,14 @@ def configured(tmp_path_factory) -> Path:
     return build
 
 
-def listed(module: str, kind: str) -> list[str]:
-    """The files that a module's CMakeLists.txt names under MODULE_PYTHON_<kind>."""
+def listed_resources(module: str) -> list[str]:
+    """The files that a module's CMakeLists.txt names as its resources."""
     text = (REPOSITORY / module / "CMakeLists.txt").read_text()
-    body = re.search(rf"set\(MODULE_PYTHON_{kind}\s(.*?)\)", text, re.DOTALL)[1]
-    return body.replace("${MODULE_NAME}", module).split()
+    return re.search(r"set\(MODULE_PYTHON_RESOURCES\s(.*?)\)", text, re.DOTALL)[1].split()
+
+
+def scripts(module: str) -> list[str]:
+    return in_tree(module, "*.py", f"{module}Lib/**/*.py")
 
 
 def in_tree(module: str, *patterns: str) -> list[str]:
@@ -73,24 +76,19 @@ def metadata(key: str) -> str:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_script_of_the_tree_is_listed(module):
-    assert sorted(listed(module, "SCRIPTS")) == in_tree(module, "*.py", f"{module}Lib/**/*.py")
-
-
-@pytest.mark.parametrize("module", MODULES)
 def test_every_resource_of_the_tree_is_listed(module):
-    assert sorted(listed(module, "RESOURCES")) == in_tree(module, "Resources/**/*")
+    assert sorted(listed_resources(module)) == in_tree(module, "Resources/**/*")
 
 
 def test_modules_do_not_overwrite_each_other_in_slicers_flat_folder():
-    one, other = [{*listed(m, "SCRIPTS"), *listed(m, "RESOURCES")} for m in MODULES]
+    one, other = [{*scripts(m), *listed_resources(m)} for m in MODULES]
     assert not one & other
 
 
-def test_cmake_configures_and_passes_the_lists_on(configured):
+def test_cmake_configures_and_passes_every_script_and_resource_on(configured):
     for module in MODULES:
         passed = (configured / f"{module}.files").read_text().split()
-        assert passed == [*listed(module, "SCRIPTS"), *listed(module, "RESOURCES")]
+        assert passed == [*scripts(module), *listed_resources(module)]
 
 
 def test_description_survives_cmake(configured):
@@ -175,7 +173,7 @@ def test_pip_package_carries_every_resource_the_core_reads():
         endings = {Path(glob).suffix for glob in json.loads(globs)}
         core = [
             name
-            for name in listed(module, "RESOURCES")
+            for name in listed_resources(module)
             if not name.startswith(("Resources/UI/", "Resources/Icons/"))
         ]
         assert {Path(name).suffix for name in core} <= endings
