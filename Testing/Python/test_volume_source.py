@@ -4,12 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from dicom_files import classic_slice
+from dicom_files import classic_slice, write_as_dicom
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.sources.volume_source import guess_study, read_source
 from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.images.files import write_volume
+from PDFFMapperLib.images.volume import Volume
 from pydicom.uid import generate_uid
 
 T1 = {
@@ -72,6 +73,18 @@ def test_two_volumes_of_one_role_are_not_chosen_between(folder):
         guess_study(folder)
     # What the message asks for ends it: the named one is no longer guessed.
     assert set(guess_study(folder, {Contrast.T1}).sources) == {Contrast.FS_T2}
+
+
+def test_the_sagittal_one_of_several_is_taken_and_said(tmp_path):
+    """A routine study: sagittal slices, and axial ones in blocks along the discs."""
+    axial = np.diag([1.0, 1.0, 4.0, 1.0])
+    sagittal = axial[:, [1, 2, 0, 3]] @ np.diag([1.0, 0.25, 4.0, 1.0])
+    for n, grid in enumerate((sagittal, axial, axial), start=3):
+        image = Volume(np.full((4, 24, 20), 100.0 * n), grid)
+        write_as_dicom(image, tmp_path / f"{n}", **T1 | {"SeriesNumber": n})
+    study = guess_study(tmp_path)
+    assert read_source(study.sources[Contrast.T1], Contrast.T1).array.max() == 300
+    assert any("the sagittal one of 3 volumes" in note for note in study.notes)
 
 
 @pytest.mark.parametrize("change", [{"PatientAge": "070Y"}, {"PatientSex": "F"}])

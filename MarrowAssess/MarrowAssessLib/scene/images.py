@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import slicer
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.images.patient import PatientFacts
@@ -17,6 +16,7 @@ from PDFFMapperLib.scene.volumes import facts_from_node, ijk_to_world
 from MarrowAssessLib.catalogue.contrasts import NO_CONTRAST, Contrast, parse_contrast
 from MarrowAssessLib.scene.segments import drawn_on
 from MarrowAssessLib.sources.stated_patient import bids_patient
+from MarrowAssessLib.sources.volume_source import in_sagittal_slices
 
 OF_CHANGE = "change"  # what a map of changes says it is
 
@@ -63,7 +63,7 @@ def guess_inputs(
             candidates.setdefault(contrast, []).append((node, ground))
     volumes, grounds = {}, {}
     for contrast, found in candidates.items():
-        sagittal = [one for one in found if _is_sagittal(one[0])]
+        sagittal = [one for one in found if in_sagittal_slices(ijk_to_world(one[0]))]
         if len(found) == 1 or len(sagittal) == 1:
             volumes[contrast], ground = (found if len(found) == 1 else sagittal)[0]
             others = "" if len(found) == 1 else f", the sagittal one of {len(found)}"
@@ -100,13 +100,6 @@ def _told_contrast(
     if not role or role in NO_CONTRAST:
         return None, ""
     return parse_contrast(role), "by its DICOM header" if in_header else "by its name"
-
-
-def _is_sagittal(node: slicer.vtkMRMLScalarVolumeNode) -> bool:
-    """Whether its slices, across which voxels are longest, follow from side to side."""
-    spacing = np.array(node.GetSpacing())
-    across = ijk_to_world(node)[:3, int(spacing.argmax())]
-    return int(np.abs(across).argmax()) == 0 and spacing.max() > 1.5 * np.median(spacing)
 
 
 def map_contrast(node: slicer.vtkMRMLScalarVolumeNode) -> Contrast | None:

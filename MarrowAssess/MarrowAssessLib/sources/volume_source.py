@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PDFFMapperLib.dicom import selection
 from PDFFMapperLib.dicom.folder import listing, read_dicom_folder, selector
 from PDFFMapperLib.dicom.series_role import guess_role
@@ -49,8 +50,8 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
         named: contrasts that the user names; nothing is guessed for them.
 
     Raises:
-        FileNotFoundError, ValueError: no folder, no DICOM, no volume or two of one role, or
-            series of patients of different identifier, age or sex.
+        FileNotFoundError, ValueError: no folder, no DICOM, no volume or two of one role of which
+            not exactly one is sagittal, or series of patients of different identifier, age or sex.
     """
     found = read_dicom_folder(folder)
     patients = {series.patient_key for series in found} - {""}
@@ -59,7 +60,7 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
             f"{folder}: its series are of {len(patients)} patients by their identifiers; keep one "
             "study in a folder."
         )
-    by_contrast: dict[Contrast, list[str]] = {}
+    by_contrast: dict[Contrast, list[tuple[str, bool]]] = {}
     notes = list(found.notes)
     for series in found:
         notes += series.notes
@@ -67,8 +68,9 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
         for volume in series.contents:
             role = _role(volume.attributes)
             if role and role not in named and not series.problem:
-                name = selector(found, series, volume)
-                by_contrast.setdefault(role, []).append(f"{folder}#{name}")
+                source = f"{folder}#{selector(found, series, volume)}"
+                one = (source, in_sagittal_slices(volume.ijk_to_ras))
+                by_contrast.setdefault(role, []).append(one)
     broken = [series.problem for series in found if series.problem]
     if not by_contrast and not named and broken:
         raise ValueError(f"{folder}: {' '.join(broken)}")
@@ -79,11 +81,19 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
             f"--volume T1={folder}#{first}. "
             f"Series here: {listing(found)}."
         )
-    for contrast, sources in by_contrast.items():
-        if len(sources) > 1:
+    sources = {}
+    for contrast, several in by_contrast.items():
+        sagittal = [source for source, so in several if so]
+        if len(several) > 1 and len(sagittal) != 1:
             raise ValueError(
-                f"{folder}: {len(sources)} volumes look like {contrast.value}; choose one with "
-                f"--volume {contrast.value}={sources[0]}. Series here: {listing(found)}."
+                f"{folder}: {len(several)} volumes look like {contrast.value}; choose one with "
+                f"--volume {contrast.value}={several[0][0]}. Series here: {listing(found)}."
+            )
+        sources[contrast] = several[0][0] if len(several) == 1 else sagittal[0]
+        if len(several) > 1:
+            notes.append(
+                f"{contrast.value} is series {sources[contrast].removeprefix(str(folder))}, the "
+                f"sagittal one of {len(several)} volumes that look like it."
             )
     ages = [s.patient.age_years for s in found if s.patient.age_years is not None]
     sexes = {s.patient.sex for s in found if s.patient.sex}
@@ -94,7 +104,14 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
             f"{', '.join(sorted(sexes))}); keep one study in a folder."
         )
     patient = PatientFacts(shown_age(ages[0] if ages else None), next(iter(sexes), None))
-    return DicomStudy({c: s[0] for c, s in by_contrast.items()}, patient, notes)
+    return DicomStudy(sources, patient, notes)
+
+
+def in_sagittal_slices(ijk_to_ras: np.ndarray) -> bool:
+    """Whether slices, across which voxels are longest, follow from side to side."""
+    spacing = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    across = ijk_to_ras[:3, int(spacing.argmax())]
+    return int(np.abs(across).argmax()) == 0 and spacing.max() > 1.5 * np.median(spacing)
 
 
 def _role(facts: Mapping[str, object]) -> Contrast | None:
