@@ -364,7 +364,7 @@ def test_unforeseen_faults_are_told(studies, tmp_path, monkeypatch):
     study = json.loads(task.source.path.read_text()) | {"label_rules": ["1=csf:L3"]}
     alone = tmp_path / "alone.json"
     alone.write_text(json.dumps(study).replace("../", f"{studies.parent}/"))
-    with pytest.raises(ValueError, match="Nothing can be measured on its images in its regions"):
+    with pytest.raises(ValueError, match=r"on T1 in L3 CSF \(no marrow and no muscle region"):
         measuring.measured(Task(StudySource("a", alone, ()), tmp_path / "o"))
 
 
@@ -425,6 +425,10 @@ def test_a_list_is_a_cohort(studies, tmp_path, monkeypatch, capsys):
     ("text", "sentence"),
     [
         ("study,T7\na,b\n", "column 'T7' is not known; expected are study"),
+        (
+            "sep=,\nstudy,age,T1\na,12,5,b\n",
+            "line 3: there are more cells than columns; write decimal",
+        ),
         ("study,age,T1\na,12,5,b\n", "line 2: there are more cells than columns; write decimal"),
         ("T1\na.nii\n", "line 2: the study has no name; give study, or"),
         ("study,T1\na,b\na,c\n", "line 3: this study was listed before; give every"),

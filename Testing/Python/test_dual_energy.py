@@ -758,7 +758,7 @@ def test_the_phantom_without_noise(shared):
             assert three_materials(low, high, of).hap[0] == pytest.approx(body["hap_mg_cm3"], abs=1)
 
 
-def test_command(tmp_path):
+def test_command(tmp_path, capsys):
     from MarrowAssessLib.commands.main import main
     from PDFFMapperLib.images.files import write_volume
 
@@ -770,6 +770,8 @@ def test_command(tmp_path):
     labels[MIXTURE] = 1
     write_volume(Volume(labels, np.diag([4.0, 4, 5, 1])), tmp_path / "labels.nrrd")
     arguments = ["dect", *paths, "--kv-pair", "90/Sn150", "--out", str(tmp_path / "maps")]
+    assert main([*arguments[:2], *arguments[3:]]) == 2
+    assert f"{paths[0]}: one image was given; two are expected, low and" in capsys.readouterr().err
     assert main([*arguments, "--regions", str(tmp_path / "labels.nrrd")]) == 0
     rows = (tmp_path / "maps" / "dect_regions.csv").read_text().splitlines()
     (mean,) = [row.split(",")[5] for row in rows if row.startswith("1,HAP,mg/cm^3,960,960,")]

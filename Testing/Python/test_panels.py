@@ -1456,6 +1456,7 @@ def test_a_placed_region_stays_though_an_image_is_on_another_grid(panel, sample)
     assert panel.ui.placingLabel.text.startswith("Placed: L3 marrow.")
     assert drawn_names(panel) == {"L3 marrow"}
     assert panel.ui.gridLabel.text == "Other voxel grid: PDFF (other). Resample?"
+    assert panel.ui.verdictLabel.text == "The regions are not measured yet."
 
 
 def test_marrow_alone_shows_its_signal_and_says_what_is_missing(panel, sample):
@@ -1832,6 +1833,18 @@ def test_an_age_is_what_was_typed(panel, sample, typed, years, shown):
     type_into(panel.ui.ageLineEdit, typed)
     assert panel._parameterNode.ageYears == pytest.approx(years)
     assert panel.ui.ageLineEdit.text == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "typed", "value"),
+    [("erosionSpinBox", "erosionMm", "1.5", 1.5), ("glucoseSpinBox", "glucoseMmolL", "12.5", 12.5),
+     ("fieldStrengthSpinBox", "fieldStrengthT", "2.89", 2.89)],
+)  # fmt: skip
+def test_a_number_is_what_was_typed(panel, sample, name, key, typed, value):
+    """Taken letter by letter, 1 became "1.0 mm" before its .5 was typed."""
+    panel.enter()
+    type_into(getattr(panel.ui, name), typed)
+    assert getattr(panel._parameterNode, key) == pytest.approx(value)
 
 
 def test_what_is_no_age_is_said_and_the_old_one_kept(panel, sample):

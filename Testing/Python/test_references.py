@@ -656,6 +656,12 @@ def test_own_cohort_comes_first_and_is_named(tmp_path):
         path.write_text(path.read_text().replace(".", ","))
         if mark == ";":  # there a comma is the decimal
             assert read_control_cohort(path) == cohort
+            for stated in ("sep=;\n", '"sep=;"\r\n'):  # Excel's own first line
+                path.write_text(stated + path.read_text().removeprefix("sep=;\n"))
+                assert read_control_cohort(path) == cohort
+            path.write_text(path.read_text() + "marrow_pdff;L3;Q;40;30\n")
+            with pytest.raises(ValueError, match="line 63: Unknown sex 'Q'"):
+                read_control_cohort(path)
         else:  # where it may part thousands
             with pytest.raises(ValueError, match=r"line 2: age_years '\d+,\d+' is not a number"):
                 read_control_cohort(path)

@@ -280,8 +280,9 @@ def test_labels_of_any_size_are_read(oblique_volume, kind):
 def test_a_study_file_with_the_wrong_kind_of_value_is_refused(tmp_path, change, sentence):
     path = tmp_path / "study.json"
     path.write_text(json.dumps({"volumes": {"T1": "t1.nii.gz"}, **change}))
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=sentence) as said:
         read_study_file(path)
+    assert str(said.value).startswith(f"{path}: ")
 
 
 def test_what_is_given_but_would_not_be_used_is_refused(files):

@@ -85,7 +85,7 @@ def test_stations_that_do_not_overlap_are_joined_without_comparing():
 @pytest.mark.parametrize(
     ("stations", "words"),
     [
-        (lambda: [taken(0, 10)], "One station was given; two and more are joined"),
+        (lambda: [taken(0, 10)], "These images are of one table position; give"),
         (lambda: [taken(0, 10), taken(16, 26)], "30 mm without an image lie between stations 1"),
         (lambda: [taken(0, 10), taken(11, 21)], "5 mm without an image lie between stations 1"),
         (lambda: [taken(0, 12), taken(10, 20, b=(50, 600))], "Station 2 has b-values 50 and 600"),
@@ -133,6 +133,9 @@ def test_the_command_joins_files(tmp_path, capsys):
         write_4d(folder / "dwi.nii.gz", four, one.low.ijk_to_ras)
         (folder / "dwi.bval").write_text("50 900\n")
         paths.append(folder / "dwi.nii.gz")
+    twice = ["stations", str(paths[0]), str(paths[0]), "--out", str(tmp_path / "no")]
+    assert main(twice) == 2
+    assert "One station is given twice" in capsys.readouterr().err
     assert main(["stations", *map(str, paths), "--out", str(tmp_path / "out")]) == 0
     assert "2 stations joined" in capsys.readouterr().out
     adc = read_volume(tmp_path / "out" / "stations_ADC.nrrd")

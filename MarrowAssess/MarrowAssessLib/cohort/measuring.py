@@ -22,6 +22,7 @@ def measured(task: Task) -> tuple[list[dict], dict]:
         what differs between scanners, by image.
     """
     from MarrowAssessLib.findings.assessment import assess
+    from MarrowAssessLib.findings.verdict import nothing_measured
     from MarrowAssessLib.measures.book import Settings
     from MarrowAssessLib.report.data import rows_of
     from MarrowAssessLib.report.thumbnail import write_thumbnail
@@ -33,7 +34,7 @@ def measured(task: Task) -> tuple[list[dict], dict]:
     study.subject = ""
     assessment = assess(study, Settings(task.erosion_mm, task.n4))
     if not assessment.results:
-        raise ValueError("Nothing can be measured on its images in its regions.")
+        raise ValueError(nothing_measured(assessment))
     assessment.notes += study.notes
     write_outputs(assessment, task.staging, False, lambda _: None)
     write_thumbnail(study, task.staging / THUMBNAIL)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from PDFFMapperLib.images.tables import check_cells, parting
+from PDFFMapperLib.images.tables import check_cells, table_of
 
 from MarrowAssessLib.catalogue.contrasts import parse_contrast
 
@@ -56,11 +55,12 @@ def listed_studies(path: Path) -> list[ListedStudy]:
             raise UnicodeError
     except UnicodeError:
         raise ValueError(f"{path.name}: a CSV list of studies in UTF-8 is expected.") from None
-    rows = csv.DictReader(text.splitlines(), delimiter=parting(text.partition("\n")[0]))
+    rows, before = table_of(text)
     columns = {name: _column(name, path) for name in rows.fieldnames or () if name.strip()}
     found: dict[str, ListedStudy] = {}
     for row in rows:
-        check_cells(row, f"{path.name}, line {rows.line_num}")
+        where = f"{path.name}, line {rows.line_num + before}"
+        check_cells(row, where)
         cells = {
             columns[name]: value.strip()
             for name, value in row.items()
@@ -68,10 +68,10 @@ def listed_studies(path: Path) -> list[ListedStudy]:
         }
         if not cells:
             continue
-        one = _study(cells, f"{path.name}, line {rows.line_num}")
+        one = _study(cells, where)
         if one.name in found:
             raise ValueError(
-                f"{path.name}, line {rows.line_num}: this study was listed before; give every "
+                f"{where}: this study was listed before; give every "
                 "study a name of its own (column study), or every visit its session."
             )
         found[one.name] = one

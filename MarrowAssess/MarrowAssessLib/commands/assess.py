@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from PDFFMapperLib.dicom_out.source import add_options
 from PDFFMapperLib.ute.recipe import BONE
@@ -12,9 +11,6 @@ from PDFFMapperLib.ute.recipe import BONE
 from MarrowAssessLib.catalogue.lean_mass import LEAN_MASS
 from MarrowAssessLib.commands.study_options import add_study_options, study_files
 from MarrowAssessLib.commands.terminal import say, summary
-
-if TYPE_CHECKING:
-    from MarrowAssessLib.findings.result import Assessment
 
 EXAMPLE = """examples:
   marrowassess assess --volume T1=t1.nii.gz --volume STIR=stir.nii.gz --age 55 --sex F --out result
@@ -115,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
             and regions give no measurement; nothing is written.
     """
     from MarrowAssessLib.findings.assessment import assess
+    from MarrowAssessLib.findings.verdict import nothing_measured
     from MarrowAssessLib.measures.book import Settings
     from MarrowAssessLib.prediction.patient_score import refuse_exploratory
     from MarrowAssessLib.prediction.score_file import read_score
@@ -158,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
     say("Correcting coil shading and measuring" if args.n4 else "Measuring")
     assessment = assess(study, settings)
     if not assessment.results:
-        raise ValueError(_nothing_measured(assessment))
+        raise ValueError(nothing_measured(assessment))
     notes = list(dict.fromkeys([*notes, *study.notes]))
     for note in notes:
         print(note)
@@ -189,19 +186,3 @@ def _patient_hash(args: argparse.Namespace) -> str:
     salt = read_salt(key)
     keep_salt(key, salt)
     return salted(identifier, salt)
-
-
-def _nothing_measured(assessment: Assessment) -> str:
-    from MarrowAssessLib.catalogue.quantities import QUANTITIES
-
-    images = ", ".join(contrast.value for contrast in assessment.study.volumes)
-    regions = ", ".join(region.name for region in assessment.study.regions)
-    single = (s for s in assessment.skipped if not QUANTITIES[s.quantity].site_in_definition)
-    reasons = list(dict.fromkeys(one.reason for one in single))
-    said = (
-        f"Nothing can be measured on {images} in {regions}"
-        + (f" ({'; '.join(reasons)})" if reasons else "")
-        + "; give images and regions that go together, such as marrow with muscle or disc on T1, "
-        "or any region on a PDFF map."
-    )
-    return " ".join([said, *assessment.study.notes])  # such as what was not found, and why

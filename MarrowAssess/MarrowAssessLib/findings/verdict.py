@@ -26,6 +26,21 @@ def verdict(assessment: Assessment) -> str:
     return "\n".join(lines + notes(assessment) + said)
 
 
+def nothing_measured(assessment: Assessment) -> str:
+    """Why an assessment has no number at all."""
+    images = ", ".join(contrast.value for contrast in assessment.study.volumes)
+    regions = ", ".join(region.name for region in assessment.study.regions)
+    single = (s for s in assessment.skipped if not QUANTITIES[s.quantity].site_in_definition)
+    reasons = list(dict.fromkeys(one.reason for one in single))
+    said = (
+        f"Nothing can be measured on {images} in {regions}"
+        + (f" ({'; '.join(reasons)})" if reasons else "")
+        + "; give images and regions that go together, such as marrow with muscle or disc on T1, "
+        "or any region on a PDFF map."
+    )
+    return " ".join([said, *assessment.study.notes])  # such as what was not found, and why
+
+
 def said_without_reference(assessment: Assessment) -> list[Headline]:
     """What frequencies, rules, a model and publications say of values without a z-score."""
     return [line for line in headlines(assessment) if line.kind in SAID_KINDS]

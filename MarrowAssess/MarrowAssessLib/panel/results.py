@@ -123,6 +123,8 @@ class ResultsPane:
         none = _(
             "No assessment yet: load images, find the spine or place a region, read numbers here."
         )
+        if self.segmentation and self.segmentation.GetSegmentation().GetNumberOfSegments():
+            none = _("The regions are not measured yet.")  # the other lines tell why
         self._ui.verdictLabel.text = self._verdict() if self.rows else none
         self.make_room()
 

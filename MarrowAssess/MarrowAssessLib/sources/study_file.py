@@ -52,6 +52,13 @@ def study_files(content: dict, here: Path, path: str) -> StudyFiles:
         fits, words = _STUDY_FILE[key]
         if not fits(value):
             raise ValueError(f"{path}: '{key}' must be {words}; this is {json.dumps(value)}.")
+    try:
+        return _study_files(content, here)
+    except ValueError as error:  # no age, no sex, no role ...
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _study_files(content: dict, here: Path) -> StudyFiles:
     as_they_are = (
         "resample", "subject", "labels_of", "segment_with", "refine", "column", "places", "right",
     )  # fmt: skip

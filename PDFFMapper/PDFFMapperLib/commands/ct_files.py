@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from PDFFMapperLib.dicom.folder import read_dicom_folder
-from PDFFMapperLib.dicom.selection import read_source
+from PDFFMapperLib.dicom.selection import is_dicom_source, read_source
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.dual_energy.pair import SAME_PLACE_MM
 from PDFFMapperLib.images.resampling import resampled
@@ -41,6 +41,11 @@ def read(args: argparse.Namespace) -> tuple[list[Volume], dict[str, object], lis
         FileNotFoundError, ValueError: not two images, or a folder that does not settle which.
     """
     paths = args.images
+    if len(paths) == 1 and paths[0].is_file() and not is_dicom_source(paths[0]):
+        raise ValueError(
+            f"{paths[0]}: one image was given; two are expected, low and high energy, or a DICOM "
+            "folder with both."
+        )
     if len(paths) == 1:
         images = _of_folder(paths[0])
     elif len(paths) == 2:

@@ -36,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
         FileNotFoundError, ValueError: one sentence that says what is wrong; nothing is written.
     """
     refuse_foreign(args.out, RECORD, FILES.values())
+    if len(set(map(Path.resolve, args.stations))) < len(args.stations):
+        raise ValueError("One station is given twice; give each table position once.")
     typed = typed_numbers(args.b_values, "b-values", B_VALUES)
     images, b_values, notes = [], [], []
     for source in args.stations:

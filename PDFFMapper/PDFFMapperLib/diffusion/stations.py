@@ -146,10 +146,10 @@ def join(stations: Sequence[Station]) -> Joined:
         stations: in any order.
 
     Raises:
-        ValueError: one station, other b-values, voxels or places beside each other, or a gap.
+        ValueError: one position, other b-values, voxels or places beside each other, or a gap.
     """
     if len(stations) < 2:
-        raise ValueError("One station was given; two and more are joined.")
+        raise ValueError("These images are of one table position; give the series of two or more.")
     _check_alike(stations)
     first = stations[0].adc
     along = first.ijk_to_ras[:3, 2] / first.spacing[2]

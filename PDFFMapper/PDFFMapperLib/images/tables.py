@@ -12,9 +12,17 @@ from PDFFMapperLib.images.files import written_whole
 LARGEST_BYTES = 200 * 2**20
 
 
-def parting(header: str) -> str:
-    """What parts the columns of a table: comma, semicolon (where that is the decimal) or tab."""
-    return max(",;\t", key=header.count)
+def table_of(text: str) -> tuple[csv.DictReader, int]:
+    """A reader of a table with a header line, and how many lines it has before that.
+
+    Columns are parted by comma, semicolon (where a comma is the decimal) or tab; Excel's own first
+    line ("sep=;") is passed over.
+    """
+    lines = text.splitlines(keepends=True)
+    if lines and (stated := re.fullmatch(r'"?sep=(.)"?[,;\s]*', lines[0], re.I)):
+        return csv.DictReader(lines[1:], delimiter=stated[1]), 1
+    header = lines[0] if lines else ""
+    return csv.DictReader(lines, delimiter=max(",;\t", key=header.count)), 0
 
 
 def read_csv(path: str | Path, what: str, columns: tuple[str, ...]) -> list[tuple[int, dict]]:
@@ -38,11 +46,9 @@ def read_csv(path: str | Path, what: str, columns: tuple[str, ...]) -> list[tupl
         raise ValueError(f"{path.name}: {what} is expected; this file is too large for one.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            mark = parting(stream.readline())
-            stream.seek(0)
-            rows = csv.DictReader(stream, delimiter=mark)
-            names = rows.fieldnames or []
-            found = [(rows.line_num, row) for row in rows]
+            rows, before = table_of(stream.read())
+        names = rows.fieldnames or []
+        found = [(rows.line_num + before, row) for row in rows]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path.name}: this is not a CSV text file in UTF-8 ({error}).") from error
     if missing := [name for name in columns if name not in names]:
@@ -52,7 +58,9 @@ def read_csv(path: str | Path, what: str, columns: tuple[str, ...]) -> list[tupl
         )
     for line, row in found:
         check_cells(row, f"{path.name}, line {line}")
-    return [(line, _with_points(row)) if mark == ";" else (line, row) for line, row in found]
+    if rows.reader.dialect.delimiter == ";":
+        return [(line, _with_points(row)) for line, row in found]
+    return found
 
 
 def check_cells(row: Mapping, where: str) -> None:

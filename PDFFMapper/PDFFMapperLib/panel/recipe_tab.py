@@ -291,6 +291,7 @@ def _option_widget(option: Option) -> object:
         widget = qt.QCheckBox(_(option.title))
     elif option.type == NUMBER:
         widget = qt.QDoubleSpinBox()
+        widget.keyboardTracking = False  # else a parameter node rewrites a number while it is typed
         widget.decimals, widget.singleStep = option.digits, option.step
         widget.suffix = f" {with_powers(option.unit)}"
         if option.default is None:
