@@ -32,6 +32,13 @@ def test_of_a_bone_that_is_named_whole_its_parts_are_told():
         parse_site("left tibia")
 
 
+@pytest.mark.parametrize("text", ["disc", "Marrow", "left muscle", "csf"])
+def test_a_tissue_is_no_site(text):
+    """ "disc" was answered with the distal femur."""
+    with pytest.raises(ValueError, match=f"'{text}' is a tissue, no site; say where it is"):
+        parse_site(text)
+
+
 def test_roles_have_the_names_people_use():
     assert parse_role("Bone Marrow") is Role.MARROW
     assert parse_role("disk") is Role.DISC

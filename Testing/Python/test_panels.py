@@ -1257,7 +1257,17 @@ def test_an_age_curve_leads_back_to_the_layout_before(panel, sample):
     assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpView
     assert panel.ui.show3DButton.checked and not panel.ui.showChartButton.checked
     assert shows_3d(sample.segmentation)
-    panel.ui.showChartButton.click()
+    button = panel.ui.showChartButton
+    without = cell_at(panel, "S1", "T1/disc")  # green by a rule, and no curve
+    panel.results.onClicked(*without)
+    assert not button.enabled and button.toolTip == "No age curve of S1 T1 marrow/disc is known."
+    row = panel.results.matrix.cells[without].row
+    assert row.verdict == "no z-score" and ", no z-score" in panel.ui.cellLabel.text
+    panel.results.onClicked(*cell_at(panel, "L3", "PDFF\n%"))
+    assert button.enabled
+    button.click()
+    panel.results.onClicked(*without)  # the plot is still of L3 PDFF
+    assert button.enabled and "No age curve of S1 T1 marrow" in panel.ui.cellLabel.text
     slicer.mrmlScene.RemoveNode(sample.segmentation)  # a plot of nothing does not stay
     assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpView
     assert not panel.ui.showChartButton.checked

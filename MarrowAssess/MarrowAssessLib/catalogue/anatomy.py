@@ -108,6 +108,11 @@ def parse_site(text: str) -> str:
     bare = " ".join(w for w in lower.split() if w != side) if side else lower
     if bare in (*OTHER_SITES, *MUSCLES, *SPINE_REGIONS.values(), *SKELETAL_PARTS):
         return f"{side} {bare}".strip()
+    if bare in (role.value for role in Role) or bare in _ROLE_ALIASES:
+        raise ValueError(
+            f"'{text}' is a tissue, no site; say where it is: a vertebra (L1 ... S1), a disc by "
+            "its two (L4-L5), or such as proximal femur."
+        )
     # A bone is named by its part: of "femur" those that begin alike are told.
     alike = {word[:3] for word in bare.split() if len(word) > 3}
     parts = [site for site in OTHER_SITES if alike & {word[:3] for word in site.split()}]

@@ -10,6 +10,7 @@ FREQUENCY, RULE, MODELLED, PUBLISHED = "frequency", "rule", "modelled", "publish
 EXPECTED, UNUSUAL, OPEN = "expected", "unusual", ""
 DOUBTFUL = "doubtful"  # the verdict on a number of a region that may be another structure
 PLAIN_SIGNAL_SAYS = "It says nothing by itself: place a muscle or a disc for a ratio."
+NO_REFERENCE, NO_Z = "no reference", "no z-score"
 _MOST_CITED = 4
 
 
@@ -32,6 +33,11 @@ class Statement:
     records: tuple[Record, ...]
     source: str = ""
     agrees: bool = False
+
+
+def listed_verdict(verdict: str, tone: str) -> str:
+    """A verdict as tables list it: not "no reference" where a rule or frequency speaks."""
+    return NO_Z if verdict == NO_REFERENCE and tone else verdict
 
 
 def cited_text(records: tuple[str, ...]) -> str:

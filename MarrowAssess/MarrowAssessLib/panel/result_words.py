@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from slicer.i18n import tr as _
 
+from MarrowAssessLib.findings.statement import listed_verdict
 from MarrowAssessLib.scene.matrix import MARKS
 from MarrowAssessLib.scene.result_rows import ResultRow
 
@@ -86,9 +87,7 @@ def _said_lines(said: Sequence[object], shown: bool) -> list[str]:
 def cell_text(row: ResultRow) -> str:
     """All that is known of one number."""
     expected = _("expected {range}").format(range=row.expected) if row.expected else ""
-    verdict = verdict_word(row.verdict)
-    if row.verdict == "no reference" and row.tone:  # a published rule says something
-        verdict = _("no z-score")
+    verdict = verdict_word(listed_verdict(row.verdict, row.tone))  # of an old table as of a new
     said = [f"{row.site} {row.quantity} {row.value}".strip(), expected, verdict]
     return "\n".join([", ".join(filter(None, said)), row.details])
 
@@ -101,5 +100,6 @@ def verdict_word(verdict: str) -> str:
         "above": _("above"),
         "doubtful": _("doubtful"),
         "no reference": _("no reference"),
+        "no z-score": _("no z-score"),
     }
     return words[verdict]

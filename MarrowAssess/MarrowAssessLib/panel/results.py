@@ -109,9 +109,9 @@ class ResultsPane:
             table.setMRMLTableNode(node)
             for column, widest in enumerate(WIDEST_PX):
                 table.setColumnWidth(column, min(table.columnWidth(column), widest))
-        self._ui.showChartButton.enabled = bool(self._charts)
         if not self._charts:  # a plot of nothing leads back
             self._ui.showChartButton.checked = False
+        self._offer_chart()
         for button in ("exportButton", "exportDicomButton", "addControlButton"):
             getattr(self._ui, button).enabled = fresh
         self._ui.show3DButton.enabled = segmentation is not None
@@ -207,7 +207,7 @@ class ResultsPane:
     def _choose(self, chosen: ResultRow | None) -> None:
         """Tell all of this number, and where it can be read; of none, tell nothing."""
         self.chosen = chosen
-        self._ui.showChartButton.text = words.chart_name(self._opened)
+        missing = self._offer_chart()
         if chosen is None:
             self.say("")
             return
@@ -215,7 +215,23 @@ class ResultsPane:
         from MarrowAssessLib.scene.matrix import record_links
 
         links = record_links(chosen)
-        self.say(cell_text(chosen), _("Read: {links}").format(links=links) if links else "")
+        said = [cell_text(chosen)]
+        if missing and self._ui.showChartButton.checked:  # the plot is still of another number
+            said.append(missing)
+        links = _("Read: {links}").format(links=links) if links else ""
+        self.say("\n".join(said), links)
+
+    def _offer_chart(self) -> str:
+        """Offer the curve of the chosen number; returns why there is none, "" where there is."""
+        button, missing = self._ui.showChartButton, ""
+        if self.chosen and not self.chart:
+            number = f"{self.chosen.site} {self.chosen.quantity}".strip()
+            missing = _("No age curve of {number} is known.").format(number=number)
+        elif not self._charts:
+            missing = _("No age curve of these numbers is known.")
+        button.text = words.chart_name(self._opened)
+        words.enable(button, missing, _("Show the patient on the age curve; again to return."))
+        return missing
 
     def say(self, text: str, links: str = "") -> None:
         """Show sentences below the matrix, which take no room where there are none."""

@@ -15,7 +15,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.result import Assessment, Headline, Result
 from MarrowAssessLib.findings.signature import SOURCE, Signature
-from MarrowAssessLib.findings.statement import Statement
+from MarrowAssessLib.findings.statement import Statement, listed_verdict
 from MarrowAssessLib.measures.muscle import Section
 from MarrowAssessLib.measures.whole_body import lesion_adc
 from MarrowAssessLib.prediction.patient_score import PatientScore
@@ -278,7 +278,7 @@ _COLUMNS: dict[str, Callable[[dict], object]] = {
     "expected_high": lambda m: m["expected"] and m["expected"]["range95"][1],
     "z": lambda m: m["z"],
     "percentile": lambda m: m["percentile"],
-    "verdict": lambda m: m["verdict"],
+    "verdict": lambda m: listed_verdict(m["verdict"], m["tone"]),
     "tone": lambda m: m["tone"],
     "statements": lambda m: "; ".join(one["text"] for one in m["statements"]),
     "doubtful": lambda m: "; ".join(m["doubtful"]),

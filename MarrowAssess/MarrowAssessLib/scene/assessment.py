@@ -13,7 +13,7 @@ from PDFFMapperLib.scene.tables import Column, table_to_node
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, short_name
-from MarrowAssessLib.findings.statement import PLAIN_SIGNAL_SAYS
+from MarrowAssessLib.findings.statement import PLAIN_SIGNAL_SAYS, listed_verdict
 from MarrowAssessLib.report.colors import CHANGE_SCALE
 from MarrowAssessLib.scene.overlay import SiteResult
 from MarrowAssessLib.scene.result_rows import (
@@ -143,7 +143,7 @@ def results_table(
             Column("Expected high", [high for _, high in ranges], "", "97.5th percentile"),
             Column("z-score", [r.z for r in results], "SD"),
             Column("Percentile", [r.percentile for r in results], "%"),
-            Column("Verdict", [r.verdict for r in results]),
+            Column("Verdict", [listed_verdict(r.verdict, r.tone) for r in results]),
             Column("Tone", [r.tone for r in results], "", "expected, unusual or open"),
             Column("Says", [SAYS_SEPARATOR.join(s.text for s in r.statements) for r in results]),
             Column("Reference", [_source(r) for r in results]),

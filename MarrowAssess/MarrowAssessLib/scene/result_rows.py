@@ -26,7 +26,7 @@ class ResultRow:
         site, quantity: such as "L2" and "Marrow PDFF".
         value: with its unit, such as "34.1 %".
         expected: 95 % range with its unit, "" without reference.
-        verdict: "below", "within", "above", "doubtful" or "no reference".
+        verdict: "below", "within", "above", "doubtful", "no reference" or "no z-score".
         z: z-score, None without reference.
         details: meaning, interval, publication and cautions, one a line.
         regions: names of the measured regions.

@@ -9,6 +9,7 @@ from typing import NamedTuple
 DIFFUSIVITY = "10^-3 mm^2/s"
 PERCENT = (0.0, 100.0)
 R2STAR = (0.0, 200.0)
+LEGEND_LETTERS = 12  # on a line
 
 # Unit as printed: DICOM PS3.16, CID 7181 and UCUM; um2/ms is 10^-3 mm^2/s.
 UNIT_CODES = {
@@ -80,8 +81,13 @@ class MapKind(NamedTuple):
 
     @property
     def legend(self) -> str:
-        """Short name with unit."""
-        return f"{self.symbol or self.id} ({self.unit})" if self.unit else self.symbol or self.id
+        """Short name with unit, on lines of their own where one would run over the image."""
+        name = self.symbol or self.id
+        if not self.unit:
+            return name
+        text = f"{name} ({self.unit})"
+        unit = self.unit.replace(" ", "\n")
+        return text if len(text) <= LEGEND_LETTERS else f"{name}\n({unit})"
 
 
 _FF = "Fat signal fraction"
