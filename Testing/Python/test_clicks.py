@@ -343,6 +343,26 @@ def test_regions_that_share_more_than_a_tenth_of_the_smaller_are_doubted(shared,
     assert doubts == ["It overlaps L3 CSF: one of the two is wrong."] * said
 
 
+@pytest.mark.parametrize("site", ["left femoral diaphysis", "right ilium"])
+def test_marrow_of_another_bone_is_what_is_alike_within_its_cortex(site, monkeypatch):
+    """The vertebra's search cut it to a box and doubted it as unlike a vertebral body."""
+    monkeypatch.setattr(clicks, "find_spine", lambda *_, **__: pytest.fail("a spine was sought"))
+    noise = np.random.default_rng(1).standard_normal((12, 100, 100))
+    k, j, i = np.mgrid[:12, :100, :100]
+    radius = np.hypot(j - 50, i - 50)
+    signal = np.select([radius < 15, radius < 20], [260.0, 10.0], 90.0) + 6 * noise
+    grid = np.diag([1.0, 1.0, 4.0, 1.0])
+    femur = Volume(signal.astype(np.float32), grid, "femur")
+    point = femur.to_ras(np.array([50.0, 50.0, 6.0]))
+    one = place_clicked(femur, point, Role.MARROW, site)
+    assert one.unsure == [] and one.roi.name == f"{site} marrow"
+    deep = np.hypot(k * 4 - 24, radius) <= 14  # of the sphere of 20 mm that is looked at
+    expected = (radius < 12) & deep
+    found = one.roi.full_mask(signal.shape)
+    assert not (found & (radius >= 13)).any() and found[expected].mean() > 0.95
+    assert np.median(signal[found]) == pytest.approx(260, abs=1)
+
+
 def test_a_point_is_judged_by_what_is_found_already(drawn):
     volume = drawn.volumes[Contrast.T1]
     column = {"L3": middle(drawn, "L3")}

@@ -167,6 +167,11 @@ def spine_region(site: str) -> str:
     return SPINE_REGIONS[site[0]] if first in VERTEBRAE or first in TRANSITIONAL else ""
 
 
+def is_other_bone(site: str) -> bool:
+    """Whether a site is in a bone that is no vertebra, such as "left femoral diaphysis"."""
+    return site.removeprefix("left ").removeprefix("right ") in OTHER_SITES
+
+
 def level_index(site: str) -> float | None:
     """Position down the spine: C1 = 0 ..., a disc halfway between its vertebrae; else None."""
     ends = site.split("-")

@@ -10,7 +10,7 @@ from PDFFMapperLib.images.identity import short_hash
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.progress import Progress, share, tell
 
-from MarrowAssessLib.catalogue.anatomy import Role, parse_site
+from MarrowAssessLib.catalogue.anatomy import Role, is_other_bone, parse_site
 from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.placement.body import MARGIN_MM, Placement
 from MarrowAssessLib.placement.column import Column
@@ -70,13 +70,14 @@ def place_clicked(
 
     A vertebral body is that of the found spine where this is sure, as without a click; else it is
     sought from the click alone, with the doubts that this leaves. The spine is found at an image's
-    first click; `progress` is called with the fraction done, and answering False cancels.
+    first click in a vertebra; `progress` is called with the fraction done, and answering False
+    cancels.
 
     Raises:
         InterruptedError: canceled.
     """
     volume = as_seen(volume)
-    if role is Role.MARROW and volume.holds(point):
+    if role is Role.MARROW and not is_other_bone(site) and volume.holds(point):
         found = _spine_in(volume, progress)
         placed = body_at(volume, *found, point, site, options) if found is not None else None
         if placed is not None:

@@ -1,11 +1,11 @@
-"""One click to a region: vertebral marrow, disc, muscle, CSF, fat, air or an organ."""
+"""One click to a region: marrow, disc, muscle, CSF, fat, air or an organ."""
 
 from __future__ import annotations
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
 
-from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.anatomy import Role, is_other_bone
 from MarrowAssessLib.placement.body import MARGIN_MM, Placement, place_body
 from MarrowAssessLib.placement.disc import place_disc
 from MarrowAssessLib.placement.judgment import require_inside
@@ -42,7 +42,7 @@ def place(
     if role in ORGANS:
         return place_organ(volume, point, role)
     margin = MARGIN_MM[role] if margin_mm is None else margin_mm
-    if role is Role.MARROW:
+    if role is Role.MARROW and not is_other_bone(site):
         return place_body(volume, point, site, margin, options=options)
     if role is Role.DISC:
         return place_disc(volume, point, site, margin)

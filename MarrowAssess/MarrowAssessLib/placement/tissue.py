@@ -1,4 +1,7 @@
-"""Muscle, CSF, fat or air: connected tissue like that at a point, or where a muscle must be."""
+"""Muscle, CSF, fat, air, marrow of other bones: connected tissue like that at a point.
+
+Or where a muscle must be.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ from MarrowAssessLib.placement.star_surface import sample
 from MarrowAssessLib.placement.vertebra import Box, Surface
 from MarrowAssessLib.study.regions import Region
 
-REACH_MM = {Role.MUSCLE: 18.0, Role.CSF: 16.0, Role.FAT: 14.0, Role.NOISE: 12.0}
+# Marrow is that of a bone which is no vertebra: along its shaft, up to its cortex.
+REACH_MM = {
+    Role.MARROW: 20.0, Role.MUSCLE: 18.0, Role.CSF: 16.0, Role.FAT: 14.0, Role.NOISE: 12.0,
+}  # fmt: skip
 
 # What is looked at round a click, slices of 3 to 5 mm at least one, and how much a tissue varies.
 NEAR_MM, NEAR_VOXELS = 2.5, 0.75
