@@ -22,7 +22,7 @@ from dicom_files import (
     position,
     put_pixels,
 )
-from PDFFMapperLib.dicom.facts import without_ge_offset
+from PDFFMapperLib.dicom.facts import component_of, without_ge_offset
 from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.dicom.siemens import siemens_csa
 from PDFFMapperLib.images.attributes import words_of
@@ -255,6 +255,13 @@ def test_repeats_are_dealt_out_by_instance_number(tmp_path):
     (series,) = read_dicom_folder(tmp_path)
     assert [int(v.array[0, 0, 0]) for v in series.volumes] == [0, 100, 200]
     assert any("instance number" in note for note in series.notes)
+
+
+@pytest.mark.parametrize(("kind", "component"), [("PROPELLER", "magnitude"), ("OTHER", "real")])
+def test_a_propeller_image_of_ge_is_a_magnitude_though_flagged_real(tmp_path, kind, component):
+    data = header(Manufacturer="GE MEDICAL SYSTEMS", ImageType=["ORIGINAL", "PRIMARY", kind])
+    data.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x2F, "SS", 2)
+    assert component_of(data) == component
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,8 @@ def component_of(header: Dataset) -> str | None:
     if component := component_of_image_type(texts_in(header, "ImageType")):
         return component
     code = number_in(header, GE_COMPONENT) if _maker(header).startswith("GE") else None
+    if code == 2 and "PROPELLER" in texts_in(header, "ImageType"):
+        return "magnitude"  # GE flags them as real; nothing in them is negative
     if code is not None and 0 <= code <= 3:
         return ["magnitude", "phase", "real", "imaginary"][int(code)]
     return None
