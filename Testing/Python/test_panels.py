@@ -1466,7 +1466,7 @@ def test_a_placed_region_stays_though_an_image_is_on_another_grid(panel, sample)
     assert panel.ui.placingLabel.text.startswith("Placed: L3 marrow.")
     assert drawn_names(panel) == {"L3 marrow"}
     assert panel.ui.gridLabel.text == "Other voxel grid: PDFF (other). Resample?"
-    assert panel.ui.verdictLabel.text == "The regions are not measured yet."
+    assert panel.ui.verdictLabel.text == "No assessment yet: the regions are not measured."
 
 
 def test_marrow_alone_shows_its_signal_and_says_what_is_missing(panel, sample):

@@ -124,7 +124,7 @@ class ResultsPane:
             "No assessment yet: load images, find the spine or place a region, read numbers here."
         )
         if self.segmentation and self.segmentation.GetSegmentation().GetNumberOfSegments():
-            none = _("The regions are not measured yet.")  # the other lines tell why
+            none = _("No assessment yet: the regions are not measured.")  # the other lines tell why
         self._ui.verdictLabel.text = self._verdict() if self.rows else none
         self.make_room()
 
