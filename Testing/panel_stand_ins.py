@@ -57,6 +57,7 @@ class Proxy:
 
 
 TIMERS = []  # those of the panels of a test
+BOXES = []  # its node selectors that observe the scene
 
 
 def made_by_code(kind):
@@ -196,6 +197,7 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox):
     def takeScene(self, scene):
         if self.scene is None:
             self.tag = scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self.onNodeGoes)
+            BOXES.append(self)
         self.scene = scene
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
@@ -322,6 +324,14 @@ class ParameterGui:
 
     def RemoveObserver(self, tag):
         return self.parameterNode.RemoveObserver(tag)
+
+
+def forget_panels():
+    """Panels of earlier tests are told of nothing more."""
+    TIMERS.clear()
+    for box in BOXES:
+        box.scene.RemoveObserver(box.tag)
+    BOXES.clear()
 
 
 def quiet(kind, context, message):

@@ -32,8 +32,22 @@ def pytest_configure(config):
         config.option.loadscopereorder = False
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    """Workers begin to read the files at different ones, and find the others' halves compiled."""
+    report = yield
+    worker = getattr(collector.config, "workerinput", None)
+    if worker and isinstance(collector, pytest.Dir):
+        first = len(report.result) * int(worker["workerid"][2:]) // worker["workercount"]
+        report.result = report.result[first:] + report.result[:first]
+    return report
+
+
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: (*LONGEST, item.path.stem).index(item.path.stem))
+    def order(item):
+        return (*LONGEST, item.path.stem).index(item.path.stem), item.path
+
+    items.sort(key=order)
 
 
 @pytest.fixture(scope="session")
@@ -133,8 +147,8 @@ def desktop(drawn_once, monkeypatch):
     import panel_stand_ins
     import slicer
 
+    panel_stand_ins.forget_panels()
     slicer.mrmlScene.Clear(False)
-    panel_stand_ins.TIMERS.clear()
     panel_stand_ins.install(monkeypatch)
     return panel_stand_ins
 
