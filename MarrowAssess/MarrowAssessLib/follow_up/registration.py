@@ -18,6 +18,7 @@ MARGIN_MM = 6.0  # round the body, so that endplates and cortex are seen
 FURTHEST_MM = 25.0  # from where the body was expected
 LEAST_NCC = 0.5  # under which nothing was found
 SAME_NCC = 0.01  # by which it may fall where a body already lies where it was expected
+LEAST_VOXELS = 8  # along each axis, for the filters
 STARTS_DEG = (-7.0, 0.0, 7.0)  # tilts that are tried in the sagittal plane
 
 
@@ -65,7 +66,8 @@ def register_body(
     fixed, mask = _neighborhood(first, region)
     start = np.eye(4)
     start[:3, 3] = expected - center
-    found = [_registered(fixed, mask, second, start, center, tilt) for tilt in STARTS_DEG]
+    moving = _where_it_may_lie(second, fixed, start)
+    found = [_registered(fixed, mask, moving, start, center, tilt) for tilt in STARTS_DEG]
     before = _ncc(fixed, mask, second, start)
     scored = [(_ncc(fixed, mask, second, one), n) for n, one in enumerate(found)]
     after, n = max(scored)
@@ -101,10 +103,27 @@ def _neighborhood(volume: Volume, region: Region) -> tuple[Volume, np.ndarray]:
     return part, near
 
 
+def _where_it_may_lie(second: Volume, fixed: Volume, start: np.ndarray) -> Volume:
+    """The part of the second image that a neighborhood may be found in: the filters of SimpleITK,
+    which take most of the time, run over all that they are given."""
+    ends = np.stack(np.meshgrid(*[(0, n - 1) for n in fixed.array.shape[::-1]]), -1).reshape(-1, 3)
+    carried = np.linalg.inv(second.ijk_to_ras) @ start @ fixed.ijk_to_ras
+    at = ends @ carried[:3, :3].T + carried[:3, 3]
+    room = (FURTHEST_MM + MARGIN_MM) / second.spacing
+    low = np.maximum(np.floor(at.min(axis=0) - room), 0).astype(int)
+    high = np.minimum(np.ceil(at.max(axis=0) + room) + 1, second.array.shape[::-1]).astype(int)
+    if (high - low < LEAST_VOXELS).any():  # it lies outside, or the image is thin
+        low, high = np.zeros(3, int), np.array(second.array.shape[::-1])
+    grid = second.ijk_to_ras.copy()
+    grid[:3, 3] = second.to_ras(low)
+    box = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))
+    return Volume(np.nan_to_num(second.array[box]).astype(np.float32), grid, second.name)
+
+
 def _registered(
     fixed: Volume,
     mask: np.ndarray,
-    second: Volume,
+    moving: Volume,
     start: np.ndarray,
     center: np.ndarray,
     tilt_deg: float,
@@ -112,7 +131,6 @@ def _registered(
     """The rigid transform (RAS) that makes both images agree best, from one start."""
     import SimpleITK as sitk
 
-    moving = image_from_volume(second.with_array(np.nan_to_num(second.array).astype(np.float32)))
     lps_center = (LPS_TO_RAS @ [*center, 1.0])[:3]
     lps_shift = LPS_TO_RAS[:3, :3] @ start[:3, 3]
     transform = sitk.Euler3DTransform(
@@ -128,7 +146,7 @@ def _registered(
     method.SetSmoothingSigmasPerLevel([2.0, 0.0])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetInitialTransform(transform, inPlace=True)
-    method.Execute(image_from_volume(fixed), moving)
+    method.Execute(image_from_volume(fixed), image_from_volume(moving))
     rotation = np.array(transform.GetMatrix()).reshape(3, 3)
     lps = np.eye(4)
     lps[:3, :3] = rotation
