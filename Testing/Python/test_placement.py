@@ -655,7 +655,8 @@ def test_the_optimal_surface_of_a_chain_is_that_of_all_tried():
 
 
 def test_without_any_edge_the_rectangle_is_the_one_expected():
-    slabs, weights = np.ones((1, 2 * SLAB_MM + 1, 2 * SLAB_MM + 1)), np.ones(1, np.float32)
+    size = 2 * SLAB_MM + 1
+    slabs, weights = np.ones((1, size, size), np.float32), np.ones(1, np.float32)
     tilts, costs = np.deg2rad([-8.0, 0.0, 8.0]), np.array([1.0, 0.0, 2.0], np.float32)
     score, evidence, tilt, u0, u1, v0, v1 = _best_rectangle(
         slabs, weights, tilts, costs, PATCH_MM, SOFT_EDGE, 34.0, 4.0, 26.0, 4.0, 3.0
@@ -667,7 +668,7 @@ def test_without_any_edge_the_rectangle_is_the_one_expected():
 def test_unlike_signal_counts_by_the_square_of_its_logarithm_up_to_one():
     weights = np.array([0.75, 0.25], np.float32)
     half, other = np.exp(0.5 * UNLIKE_SD), np.exp(-2 * UNLIKE_SD)  # 0.5 and 2 SDs from marrow
-    slabs = np.ones((2, 41, 41)) * np.array([half, other])[:, None, None]
+    slabs = np.ones((2, 41, 41), np.float32) * np.float32([half, other])[:, None, None]
     unlike = _integrals(slabs, weights, 1.0, 0.0, 21, SOFT_EDGE)[-1]
     assert unlike[-1, -1] == pytest.approx(21**2 * (0.75 * 0.25 + 0.25 * 1), rel=1e-4)
 

@@ -107,6 +107,7 @@ def optimal_surface(unary, neighbors, step_mm, stiffness, reach, iterations):
                     if neighbors[m, q] == n:
                         slot[n, s] = q
     belief = np.empty(labels, np.float32)
+    without = np.empty(labels, np.float32)
     best = np.empty(labels, np.float32)
     for sweep in range(iterations):
         for order in range(rays):
@@ -122,12 +123,17 @@ def optimal_surface(unary, neighbors, step_mm, stiffness, reach, iterations):
                     continue
                 scale = np.float32(stiffness * step_mm[n] * step_mm[m])
                 back = slot[n, s]
-                best[:] = np.float32(1e30)
-                for gap in range(-reach, reach + 1):
+                for lab in range(labels):
+                    without[lab] = belief[lab] - messages[n, s, lab]
+                    best[lab] = without[lab]
+                for gap in range(1, min(reach, labels - 1) + 1):
                     cost = scale * gap * gap
-                    for lab in range(max(0, -gap), min(labels, labels - gap)):
-                        value = belief[lab + gap] - messages[n, s, lab + gap] + cost
-                        best[lab] = min(best[lab], value)
+                    # Slices, so that indices begin at 0: what may be negative is not vectorized.
+                    above, below = without[gap:], best[gap:]
+                    for lab in range(labels - gap):
+                        best[lab] = min(best[lab], np.float32(above[lab] + cost))
+                    for lab in range(labels - gap):
+                        below[lab] = min(below[lab], np.float32(without[lab] + cost))
                 lowest = np.float32(1e30)
                 for lab in range(labels):
                     value = np.float32(0.5) * (messages[m, back, lab] + best[lab])

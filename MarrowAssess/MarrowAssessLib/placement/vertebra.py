@@ -477,7 +477,7 @@ def refine(volume: Volume, box: Box, rounds: int = 2) -> Surface:
         depth = face_distance(rays)
         unary, support = ray_costs(values, local, depth, radii)
         labels = optimal_surface(
-            unary[:, LABELS],
+            np.ascontiguousarray(unary[:, LABELS]),
             RAYS.neighbors,
             depth * STEP,
             STIFFNESS,
