@@ -117,6 +117,33 @@ def computed_once():
         yield
 
 
+STACKS_KEPT = 16  # of about 10 MB each
+
+
+@pytest.fixture(scope="session", autouse=True)
+def looked_at_once():
+    """Where no progress is asked for, the network looks at the same slices once in a run.
+
+    Those that test the network itself call it where it stands.
+    """
+    from MarrowAssessLib.placement import find_spine
+
+    look, kept = find_spine.probabilities, {}
+
+    def probabilities(stack, step_mm, network=None, progress=None):
+        if network is not None or progress is not None:
+            return look(stack, step_mm, network, progress)
+        key = hashlib.blake2b(stack.tobytes()).digest(), stack.shape, stack.dtype, step_mm
+        kept[key] = kept.pop(key) if key in kept else look(stack, step_mm)
+        if len(kept) > STACKS_KEPT:
+            kept.pop(next(iter(kept)))  # asked for longest ago
+        return kept[key].copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(find_spine, "probabilities", probabilities)
+        yield
+
+
 @pytest.fixture
 def oblique_volume() -> Volume:
     """A small volume with anisotropic voxels, rotated axes and an offset origin."""
