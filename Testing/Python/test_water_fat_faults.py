@@ -412,3 +412,11 @@ def test_an_echo_of_another_scale_leaves_more_than_noise(sound, scale, is_told):
     echoes[3] *= scale
     notes = separated(replace(sound, echoes=echoes), **UNIPOLAR).facts["notes"]
     assert any("times the noise of the images: motion" in note for note in notes) == is_told
+
+
+def test_voxels_that_nothing_fits_are_refused_by_a_sentence():
+    """As where R2* is stated that none of them can have."""
+    model = ChemicalShiftModel(SIX_ECHOES_S, fat_spectrum().modulation(SIX_ECHOES_S, 3.0), 3.0)
+    sample = Sample(np.zeros((60, 6), np.complex64), np.zeros((60, 3)), -100.0)
+    with pytest.raises(ValueError, match="check the echo times, and R2"):
+        find_error(FIRST, sample, model, search=False)

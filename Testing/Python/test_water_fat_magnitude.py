@@ -232,3 +232,16 @@ def test_what_the_fit_leaves_over_the_noise_of_air_is_told(fault, is_told):
         echoes[3] *= 0.8
     notes = magnitude_water_fat(echoes, times, 3.0).facts["notes"]
     assert any("times the noise of the images" in note for note in notes) == is_told
+
+
+@pytest.mark.parametrize("coils", [1, 8])
+def test_air_of_two_images_that_is_taken_for_tissue_is_told(coils):
+    """Two images do not tell the level of air that several coils leave."""
+    rng = np.random.default_rng(0)
+    body = np.hypot(*np.mgrid[-1:1:48j, -1:1:48j]) < 0.6
+    noise = rng.standard_normal((2, 2, coils, 3, 48, 48))
+    echoes = np.array([[[[30.0]]], [[[10.0]]]])[:, None] * body / np.sqrt(coils) + noise[0]
+    water, fat = np.sqrt((echoes**2 + noise[1] ** 2).sum(1))
+    found = fat_fraction_of_images(water, fat, voxel_size_mm=(4, 2, 2))
+    told = any("% of the image was taken for tissue" in limit for limit in found.limits)
+    assert told == (coils > 1) == (found.mask.mean() > 0.95)

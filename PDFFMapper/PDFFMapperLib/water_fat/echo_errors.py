@@ -420,6 +420,11 @@ def _refined(
             corrected, fits, patterns, led.fat, times, model.common_phase, r2star is None
         )
         usable = np.isfinite(by[:, -1])
+        if not usable.any():
+            raise ValueError(
+                "Water and fat can be fitted to none of the voxels by which models are compared: "
+                "check the echo times, and R2* where it is stated."
+            )
         noise = noise_sd(squares[usable], corrected[usable], unknowns) ** 2
         weight = usable / (noise * np.maximum(1, squares / (3 * freedom * noise)))
         normal, move_by = normal_equations(products, along, weight, basis, given)

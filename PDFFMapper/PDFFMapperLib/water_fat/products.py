@@ -89,7 +89,7 @@ def two_point_fat_fraction(
         raise ValueError("Correcting for R2* needs the echo times.")
     if not r2star_per_s:
         limits.append("R2* is not corrected: decay between the echoes counts as fat or as water.")
-    mask = _mask(in_phase, opposed_phase, mask) & (in_phase > 0)
+    mask = _mask(in_phase, opposed_phase, mask, limits) & (in_phase > 0)
     ratio = ratio_scale * opposed_phase / np.where(mask, in_phase, 1)
     low = np.where(mask, 50 * (1 - ratio), np.nan)
     high = np.where(mask, 50 * (1 + ratio), np.nan)
@@ -119,8 +119,8 @@ def fat_fraction_of_images(
     """
     water, fat = checked_images(water, fat, "water", "fat")
     signal = signal_mask(np.stack([water, fat])) if voxel_size_mm is not None else None
-    mask = _mask(water, fat, mask) & (water + fat > 0)
-    exchanged, doubtful, told = None, None, []
+    exchanged, doubtful, told, of_mask = None, None, [], []
+    mask = _mask(water, fat, mask, of_mask) & (water + fat > 0)
     if voxel_size_mm is not None:
         found = find_exchanged(water, fat, signal, voxel_size_mm)
         if found.throughout:
@@ -143,6 +143,7 @@ def fat_fraction_of_images(
         percent[doubtful] = np.nan
     limits = [
         *told,
+        *of_mask,
         "Exchanged regions of one tissue or of whole slices of a thin stack cannot always be told "
         "from anatomy; look for sudden borders.",
         "Whether T1, R2* and fat's several peaks were corrected depends on the scanner's product; "
@@ -210,10 +211,10 @@ def checked_images(
     return first.astype(float), second.astype(float)
 
 
-def _mask(first, second, mask):
+def _mask(first, second, mask, limits):
     finite = np.isfinite(first) & np.isfinite(second)
     if mask is None:
-        return signal_mask(np.stack([first, second])) & finite
+        return signal_mask(np.stack([first, second]), notes=limits) & finite
     mask = np.asarray(mask)
     if mask.shape != first.shape:
         raise ValueError(

@@ -29,6 +29,7 @@ _RELATED = 0.3  # most correlation of air from echo to echo; tissue of cases has
 _STEADY = 0.05  # of its level, by which air scatters at least
 _CALM = 10  # percent of the blocks that are not dark, whose scatter is that of noise alone
 _CALMER = 0.95  # of that: air scatters by less; its magnitudes have 0.66 to 0.71 of signal's noise
+_WHOLE = 0.95  # share of the image over which there should be no air
 _QUIETER = 0.75  # of the noise, under which no block falls
 _MOST_QUIETER = 0.25  # share of the blocks that do so all the same, and are not of quieter air
 _MANY = 50_000  # voxels that tell what is bright
@@ -62,7 +63,7 @@ def signal_mask(
         noise: `background_noise` of these, if it is known already.
         decays: all tissue is much darker in the last image than in the first, as in diffusion, so
             that two tell the level of air; of others it takes three.
-        notes: a sentence is added to these where air counted by its own level.
+        notes: a sentence is added to these where air counted by its own level, or none was seen.
     """
     echoes = np.asarray(echoes, echoes.dtype.newbyteorder("="))  # compiled code knows no other
     level = np.empty(echoes.shape[1:], np.float32)
@@ -88,6 +89,11 @@ def signal_mask(
     )
     mask = np.empty(level.shape, bool)
     run_parallel(lambda k: _passes(level[k], alone, together, mask[k]), range(len(level)))
+    if notes is not None and (share := mask.mean()) > _WHOLE:
+        notes.append(
+            f"{100 * share:.0f} % of the image was taken for tissue: where it holds air, that of "
+            "smoothed magnitudes or several coils was not recognized; give a mask (--mask)."
+        )
     return mask
 
 
