@@ -31,11 +31,19 @@ from PDFFMapperLib.ute.flare import leans, tube_of
 from PDFFMapperLib.ute.recipe import BONE, PSF, UTE
 from PDFFMapperLib.ute.region_signal import CHI2_95
 from PDFFMapperLib.ute.ring_levels import ratio_of_levels
-from phantoms.long_bones import FemoralNeck, Femur, ObliqueTibia, PorousTibia, ring_in_slice
+from phantoms.long_bones import (
+    FemoralNeck,
+    Femur,
+    FlatTibia,
+    ObliqueTibia,
+    PorousTibia,
+    ring_in_slice,
+)
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter
 
 GIVEN = {"echo_times_s": None, "sigma": None, "same_gain": True, "point": None, "psf": 0.85}
 SETTINGS = SimpleNamespace(**GIVEN)
+KNOWN = SimpleNamespace(**{**GIVEN, "sigma": 5.0})  # of all phantoms
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +203,23 @@ def test_a_femur_with_a_ridge_has_its_thickness_and_area():
     assert found.area_mm2()[0] == pytest.approx(truth.area_mm2, rel=0.006)
     ring = {one.quantity: one for one in cortex_values(found, data)}["PI of the fitted ring"]
     assert ring.value == pytest.approx(truth.porosity_index, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "order"),
+    [(Femur(snr=300), 12), (FlatTibia(snr=300), 12), (Tibia(thickness=5, radius=16), 6)],
+)
+def test_edges_have_as_many_harmonics_as_their_voxels_ask_for(shape, order):
+    """By six, a ridge leaves five times the noise of SNR 300, where twice of it was no ring."""
+    data = ute_series(shape.volumes(1, (0.032, 2.2)), KNOWN)
+    found = find_cortex(data, PSF.default)
+    (ring,) = found.rings.values()
+    assert ring.order == order and (ring.misfit > 2) == isinstance(shape, Femur)
+    thick, sd = found.thickness_mm()
+    assert abs(thick - shape.thickness_mm) < 1.96 * sd < 0.03
+    ratio = ratio_of_levels([ring.told], found.model_sd_mm).times(100)
+    assert ratio.lower < shape.porosity_index < ratio.upper < ratio.lower + 1.5
+    assert len(cortex_budget(found, data, PSF.default)) == 6
 
 
 @pytest.mark.parametrize(("canals", "trabeculae"), [(0.08, 0.0), (0.0, 0.3)])
@@ -476,6 +501,32 @@ def test_slices_that_tell_no_ring_are_left_out_and_it_is_said(volumes):
     assert any("1 slices along the bone tell no ring" in note for note in found.notes)
 
 
+@pytest.mark.parametrize("cut", [0, 1])
+def test_a_wall_at_the_edge_of_the_images_is_said_and_one_beyond_is_left_out(cut):
+    """Rows end 0.5 mm beside the cortex in all slices but one, where they end in it."""
+    truth = Tibia(snr=20, radius=14.0, thickness=5.0, size=48)
+    first = int(np.flatnonzero(truth.share().any(axis=1))[0]) - 1 + 2 * cut
+    volumes = []
+    for one in truth.volumes(3, (0.032, 2.2)):
+        array = one.array.copy()
+        array[1] = np.roll(array[1], -2 + 2 * cut, axis=0)
+        volumes.append(one.with_array(array[:, first:]))
+    data = ute_series(volumes, KNOWN)
+    if cut:
+        with pytest.raises(ValueError, match="The images end within the cortex: a part of the"):
+            find_cortex(data, 0.85)
+        return
+    found = find_cortex(data, 0.85)
+    assert list(found.rings) == [0, 2]
+    said = " ".join(found.notes)
+    assert "In 1 slices a part of the wall lies beyond the images; they were left out." in said
+    assert "In 2 slices the images end within 0.85 mm of the cortex" in said
+    thick, sd = found.thickness_mm()
+    assert abs(thick - truth.thickness_mm) < 1.96 * sd
+    whole = find_cortex(ute_series(truth.volumes(3, (0.032, 2.2)), SETTINGS), 0.85)
+    assert not any("images end" in n or "beyond" in n for n in whole.notes)
+
+
 @pytest.mark.parametrize(("columns", "degrees"), [(0, 0), (1, 9), (2, 18), (4, 34)])
 def test_a_bone_that_runs_obliquely_is_said_or_refused(columns, degrees):
     """Each slice lies some columns of 0.5 mm beside that 3 mm below: a cylinder cut obliquely."""
@@ -521,9 +572,8 @@ def test_a_bone_somewhat_oblique_is_measured_along_itself(echoes, ratio):
 @pytest.mark.parametrize(("thickness", "seed", "off"), [(5.0, 0, 1.5), (3.0, 101, 5.0)])
 def test_thick_slices_blur_an_oblique_bone_by_a_profile_that_is_fitted(thickness, seed, off):
     """Unknown, it made a PI of 11.5 % read 14.6 at 10 degrees; intervals hold what it leaves."""
-    settings = SimpleNamespace(**{**GIVEN, "sigma": 5.0})
     truth = ObliqueTibia(degrees=10, ratio=6, full=10, thickness=thickness)
-    found = find_cortex(ute_series(truth.volumes(seed=seed), settings), 0.85)
+    found = find_cortex(ute_series(truth.volumes(seed=seed), KNOWN), 0.85)
     assert any("Slices of 3 mm blur an oblique cortex" in note for note in found.notes)
     assert 0.7 < found.sections.profile <= 0.85
     area, sd = found.area_mm2()
@@ -536,10 +586,9 @@ def test_thick_slices_blur_an_oblique_bone_by_a_profile_that_is_fitted(thickness
 
 
 def test_thick_slices_that_blur_an_oblique_bone_too_much_are_refused():
-    settings = SimpleNamespace(**{**GIVEN, "sigma": 5.0})
     steep = ObliqueTibia(degrees=20, ratio=6, full=6)
     with pytest.raises(ValueError, match=r"runs 20 degrees oblique to slices of 3 mm, whose"):
-        find_cortex(ute_series(steep.volumes(), settings), 0.85)
+        find_cortex(ute_series(steep.volumes(), KNOWN), 0.85)
 
 
 @pytest.mark.parametrize(("degrees", "ratio", "thickness"), [(45, 1.0, 5.0), (60, 1.5, 3.0)])
@@ -578,7 +627,7 @@ def test_a_bone_far_oblique_is_measured_across_itself(degrees, ratio, thickness)
 
 @pytest.fixture(scope="module")
 def neck():
-    return ute_series(FemoralNeck().volumes(), SimpleNamespace(**{**GIVEN, "sigma": 5.0}))
+    return ute_series(FemoralNeck().volumes(), KNOWN)
 
 
 def planes_of(found, grid):

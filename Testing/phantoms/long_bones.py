@@ -47,6 +47,21 @@ class Femur(Tibia):
 
 
 @dataclass(frozen=True)
+class FlatTibia(Tibia):
+    """Both edges ellipses, the outer one `flat` times as high as wide."""
+
+    radius: float = 22.0
+    thickness: float = 4.0
+    flat: float = 0.6
+    size: int = 72
+
+    def edges(self, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        wide, high = self.radius, self.flat * self.radius
+        sides = ((wide - self.thickness, high - self.thickness), (wide, high))
+        return tuple(a * b / np.hypot(b * np.cos(phi), a * np.sin(phi)) for a, b in sides)
+
+
+@dataclass(frozen=True)
 class PorousTibia(Tibia):
     """Drawn voxel by voxel at 1/8 of the image's: canals of marrow in cortex, more of them inside,
     and trabeculae beside the endosteum, both by thresholds of smooth random fields.

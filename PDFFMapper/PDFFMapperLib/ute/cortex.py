@@ -49,7 +49,7 @@ _MOST_TURNS, _NO_TURN_DEG = 4, 1.0  # of planes between two points, until they l
 _WIDEST_BONE_MM = 80.0  # across which a cavity is looked for between two points
 _WIDEST_MM, _DARK_SMOOTH = 12.0, 0.7  # of a cortex; by so many voxels one image is smoothed
 _RAYS, _RAY_STEP = 90, 0.25
-_MOST_MISFIT = 2.0
+_MOST_MISFIT, _MISFIT_SHARE = 2.0, 0.03  # times the noise; or this part of cortex, if that is more
 _MOST_FITS, _SETTLED = 6, 0.02  # of a ring, until its thickness stays within this part of itself
 _CLEAR_SNR, _SMOOTH = 40.0, 0.4  # of tissue, below which it is smoothed; by so many voxels at half
 DIRECTIONS = ("right", "left", "anterior", "posterior", "superior", "inferior")
@@ -68,6 +68,11 @@ NO_RING_ACROSS = (
 NO_RING_BETWEEN = (
     "No closed ring of cortex was found around a marrow cavity in planes between both points: they "
     "are the ends of a part of a bone, on its axis in the cavity, of which the middle counts most."
+)
+
+CUT_OFF = (
+    "The images end within the cortex: a part of the wall lies beyond them in every slice. Acquire "
+    "a field of view that holds the whole bone, and some millimeters around it."
 )
 
 NO_TUBE = (
@@ -193,7 +198,7 @@ def find_cortex(
         no_ring = NO_RING_ACROSS.format(found.sections.tilt_deg)
     if not found.rings:
         raise ValueError(no_ring)
-    return looking.cortex(found)
+    return looking.cortex(_within(found))
 
 
 @dataclass(frozen=True)
@@ -203,6 +208,7 @@ class _Found:
     Attributes:
         dropped: sections without.
         leaning: how many planes were left out, whose wall leans far from the axis.
+        cut_off: how many sections were left out, whose wall lies partly beyond the images.
         tilt_told: whether sections tell how a bone runs.
         profile_sd_mm: SD of a thickness by the profile of slices; or one that moves PI as it does.
     """
@@ -211,6 +217,7 @@ class _Found:
     rings: dict[int, Ring]
     dropped: int
     leaning: int = 0
+    cut_off: int = 0
     tilt_told: bool = True
     profile_sd_mm: float = 0.0
 
@@ -356,10 +363,10 @@ class _Looking:
             usual = thickness
             moved = curve.points + (ring.inner + ring.outer)[:, None] / 2 * curve.normals - center
             curve = polar_curve(center, np.arctan2(*moved.T), np.linalg.norm(moved, axis=1))
-        sigma = self.data.noise.sigma
+        ring, sigma = ring.finer(), self.data.noise.sigma
         if (
             not settled
-            or ring.misfit > _MOST_MISFIT
+            or ring.misfit > max(_MOST_MISFIT, _MISFIT_SHARE * ring.levels[0, 1] / sigma)
             or ring.levels[0, 1] < LEAST_SNR * sigma
             or not _is_cortex(ring, sigma)
         ):
@@ -387,7 +394,7 @@ class _Looking:
             ValueError: a ring is not told.
         """
         return {
-            k: self.ring(sections, k, one.curve, one.mean_thickness()[0], reach)
+            k: self.ring(sections, k, one.curve, one.mean_thickness()[0], reach).finer()
             for k, one in found.rings.items()
         }
 
@@ -413,6 +420,7 @@ class _Looking:
         notes += _tilt_notes(found)
         if found.dropped:
             notes.append(f"{found.dropped} {sections.left_out} and were left out.")
+        notes += _edge_notes(found, 2 * self.psf_voxels * sections.voxel_mm)
         voxels = [np.moveaxis(one, 0, sections.axis) for one in voxels]
         model_sd = self._model_sd(found)
         directed = _sectors(rings, sides, model_sd)
@@ -485,6 +493,41 @@ def _upright(found: _Found) -> _Found:
     if not kept:
         raise ValueError(NO_TUBE)
     return replace(found, rings=kept, leaning=len(found.rings) - len(kept))
+
+
+def _within(found: _Found) -> _Found:
+    """Rings whose wall lies within the images: beyond them it is a mere continuation.
+
+    Raises:
+        ValueError: there is none.
+    """
+    sections = found.sections
+    kept = {k: r for k, r in found.rings.items() if not sections.beyond(k, _outer(r)).any()}
+    if not kept:
+        raise ValueError(CUT_OFF)
+    return replace(found, rings=kept, cut_off=len(found.rings) - len(kept))
+
+
+def _outer(ring: Ring, further_mm: float = 0.0) -> np.ndarray:
+    """Points of the outer edge as fitted, or further out."""
+    return ring.curve.points + (ring.outer + further_mm)[:, None] * ring.curve.normals
+
+
+def _edge_notes(found: _Found, near_mm: float) -> list[str]:
+    """What the edge of the images takes from rings."""
+    sections, said = found.sections, []
+    if found.cut_off:
+        said.append(
+            f"In {found.cut_off} {sections.name} a part of the wall lies beyond the images; they "
+            "were left out."
+        )
+    near = [sections.beyond(k, _outer(r, near_mm)).any() for k, r in found.rings.items()]
+    if any(near):
+        said.append(
+            f"In {sum(near)} {sections.name} the images end within {near_mm:.2g} mm of the cortex: "
+            "its outer edge there is told by fewer voxels, which the intervals count."
+        )
+    return said
 
 
 def _tilt_notes(found: _Found) -> list[str]:

@@ -36,7 +36,8 @@ def cortex_budget(cortex: Cortex, data: UteImages, psf_voxels: float) -> list[Re
         for k in chosen:
             was = cortex.rings[k]
             at = was.curve, was.mean_thickness()[0], blur * psf_voxels, facts
-            rings.append(replace(ring_across(sections, images, k, *at), upright=was.upright))
+            ring = ring_across(sections, images, k, *at).finer()
+            rings.append(replace(ring, upright=was.upright))
         return rings
 
     def shifted(shift: tuple[float, float]) -> np.ndarray:

@@ -57,7 +57,7 @@ from PDFFMapperLib.ute.steady_state import pools_of
 VOXELS = "Voxel ratios scatter and are for looking; a region's number is that of all its signal."
 NO_BONE = (
     "The map is of all voxels, as no bone is given for it: numbers are those of bone that is drawn "
-    "(--mask, --regions) or of a shaft's cortex that is found (--method cortex)."
+    "(--mask) or of a shaft's cortex that is found (--method cortex)."
 )
 _STEPS, _LEAST_INFORMATION = 10, 0.5  # of the fit of a voxel's amplitudes
 _CHUNK = 20_000  # voxels

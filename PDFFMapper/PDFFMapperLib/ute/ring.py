@@ -28,6 +28,7 @@ from PDFFMapperLib.ute.region_signal import bessels, information_of, lean_of
 from PDFFMapperLib.ute.ring_levels import ImageLevels, LevelSignals, log_likelihood
 
 EDGE_ORDER, CORTEX_ORDER, MARROW_ORDER, OUTSIDE_ORDER = 6, 2, 2, 6
+_FINE_ORDER = 12  # of edges where voxels ask for it: a ridge, or the ends of a flat ellipse
 REACH, REACH_OF_ONE = 3.0, 4.0  # blurs beyond an edge; of one image levels need more voxels
 _BENT = 0.19  # blurs: SD of the mean thickness at which one image's variance is twice the bound
 _CORE = 0.85  # of the way to the center, beyond which a voxel is nobody's
@@ -46,6 +47,7 @@ class Ring:
 
     Attributes:
         curve: that distances are measured from.
+        order: of the edges' harmonics.
         inner, outer: distances of both edges as fitted at the curve's points, mm; shape (points,).
         marrow_blur_mm: Gaussian SD of marrow's signal.
         marrow_fat: share of its signal that is fat's; what is expected where no image tells it.
@@ -53,6 +55,7 @@ class Ring:
         covariance: of the edges' parameters, by the noise and widened by the misfit.
         edge_bias: gives what noise shifts these by, to second order.
         tell: gives what its voxels tell of the mean levels of cortex.
+        refine: gives the ring with more harmonics of its edges, where its voxels ask for these.
         levels_in: gives the mean level of cortex in any images of its grid, shape (images, ...), of
             the complex signals of fat in them; by one fit of all with common edges.
         misfit: root of the mean squared score over its variance; 1 is noise alone.
@@ -61,6 +64,7 @@ class Ring:
     """
 
     curve: Curve
+    order: int
     inner: np.ndarray
     outer: np.ndarray
     marrow_blur_mm: float
@@ -69,9 +73,14 @@ class Ring:
     covariance: np.ndarray
     edge_bias: Callable[[], np.ndarray]
     tell: Callable[[], LevelSignals]
+    refine: Callable[[], Ring | None]
     levels_in: Callable[[np.ndarray, Sequence[float]], ImageLevels]
     misfit: float
     upright: np.ndarray | float = 1.0
+
+    def finer(self) -> Ring:
+        """With as many harmonics of the edges as its voxels ask for; once it has settled."""
+        return self.refine() or self
 
     @cached_property
     def told(self) -> LevelSignals:
@@ -88,7 +97,7 @@ class Ring:
     @property
     def _harmonics(self) -> np.ndarray:
         phi = np.arange(len(self.inner)) * 2 * np.pi / len(self.inner)
-        return harmonics(phi, EDGE_ORDER)
+        return harmonics(phi, self.order)
 
     def mean_thickness(self, chosen: np.ndarray | None = None) -> tuple[float, float]:
         """Area between both edges over the mean of their lengths, and its SD by the noise.
@@ -181,7 +190,8 @@ def fit_ring(
 
     fat = np.ones(len(images)) if fat is None else np.asarray(fat)
     place = (one[kept] for one in (angle, distance, bend, across**0.5, along))
-    return _RingFit(*place, pick(images), coils, fat).ring(curve, thickness_mm, sigma, share, pick)
+    fit = _RingFit(*place, pick(images), coils, fat, share)
+    return fit.ring(curve, thickness_mm, sigma, pick)
 
 
 @dataclass(frozen=True)
@@ -223,17 +233,22 @@ class _RingFit:
         held: np.ndarray,
         coils: int,
         fat: np.ndarray,
+        share: float,
     ) -> None:
         self.distance, self.held, self.psf, self.coils = distance, held, across_mm, coils
-        self.fat = fat
+        self.angle, self.fat, self.share = angle, fat, share
         bend = bend / np.maximum(1 + bend * distance, 0.2)  # of a parallel curve there
         self.inward = bend / 2 * along_mm2 / across_mm  # of an edge, in its blurs
-        self.edge = harmonics(angle, EDGE_ORDER)
         self.of_level = [
             harmonics(angle, order) for order in (MARROW_ORDER, CORTEX_ORDER, OUTSIDE_ORDER)
         ]
-        self.n = self.edge.shape[1]
         self.firsts = np.cumsum([0] + [basis.shape[1] for basis in self.of_level])[:-1]
+        self._take_order(EDGE_ORDER)
+
+    def _take_order(self, order: int) -> None:
+        """Of the edges' harmonics."""
+        self.order, self.edge = order, harmonics(self.angle, order)
+        self.n = self.edge.shape[1]
         self.count = 2 * self.n + 2  # of parameters that images share
 
     def _own(self) -> np.ndarray:
@@ -300,7 +315,6 @@ class _RingFit:
         curve: Curve,
         thickness_mm: float,
         sigma: float,
-        share: float,
         pick: Callable[[np.ndarray], np.ndarray],
     ) -> Ring:
         """The ring of highest likelihood, from that of least squares."""
@@ -309,7 +323,30 @@ class _RingFit:
         edges[-1] = 0.1
         usual = self._likeliest(self._least_squares(edges), known_fat=True)
         found = self._likeliest(usual)  # or marrow that is dark could be taken for water
-        return self._ring(curve, found, sigma, share, pick)
+        return self._ring(curve, self._known(found), sigma, pick)
+
+    def _finer(
+        self,
+        curve: Curve,
+        at: _Likeliest,
+        sigma: float,
+        pick: Callable[[np.ndarray], np.ndarray],
+    ) -> Ring | None:
+        """With more harmonics of the edges, if these are worth it by Schwarz's criterion."""
+        fine, count = copy(self), self.held.size * self.share
+        fine._take_order(_FINE_ORDER)
+        least = 2 * (fine.n - self.n) * np.log(count)
+        if (at.misfit**2 - 1) * count < least:  # all that noise does not explain
+            return None
+        parts = np.split(at.parameters, [self.n, 2 * self.n])
+        start = [_padded(one, self.order, _FINE_ORDER) for one in parts[:2]]
+        try:
+            found = fine._known(fine._likeliest(np.concatenate([*start, parts[2]])))
+            ring = fine._ring(curve, found, sigma, pick)
+        except ValueError:
+            return None
+        gain = fine._around(found.parameters)[2] - self._around(at.parameters)[2]
+        return ring if 2 * gain * found.worth > least else None
 
     def _solve(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Levels by least squares, residuals, and the derivatives of all signals by `edges`.
@@ -404,18 +441,16 @@ class _RingFit:
     def _ring(
         self,
         curve: Curve,
-        found: np.ndarray,
+        at: _Likeliest,
         sigma: float,
-        share: float,
         pick: Callable[[np.ndarray], np.ndarray],
     ) -> Ring:
-        images, n, count = len(self.held), self.n, self.count
+        images, n, count, found = len(self.held), self.n, self.count, at.parameters
         phi = np.arange(len(curve.points)) * 2 * np.pi / len(curve.points)
-        basis = harmonics(phi, EDGE_ORDER)
+        basis = harmonics(phi, self.order)
         inner, outer = basis @ found[:n], basis @ found[n : 2 * n]
         if not (outer > inner).mean() > 0.98:
             raise ValueError("its voxels tell no ring of cortex")
-        at = self._known(found, share)
         levels = sigma * found[count:].reshape(images, -1)[:, self.firsts]
         blur = float(np.mean(self.psf) * np.exp(found[2 * n]))
         fat = float(found[count - 1])
@@ -428,10 +463,11 @@ class _RingFit:
         tell = partial(self._levels, at, slopes, bias)
 
         def levels_in(images: np.ndarray, fat: Sequence[complex]) -> ImageLevels:
-            return self._levels_in(at.parameters, slopes, pick(images), fat, sigma, share)
+            return self._levels_in(at.parameters, slopes, pick(images), fat, sigma)
 
         return Ring(
             curve,
+            self.order,
             inner,
             outer,
             blur,
@@ -440,11 +476,12 @@ class _RingFit:
             edges,
             lambda: bias()[: 2 * n],
             tell,
+            partial(self._finer, curve, at, sigma, pick),
             levels_in,
             at.misfit,
         )
 
-    def _known(self, found: np.ndarray, share: float) -> _Likeliest:
+    def _known(self, found: np.ndarray) -> _Likeliest:
         """What is known around the parameters of highest likelihood.
 
         Raises:
@@ -461,7 +498,7 @@ class _RingFit:
         information = self._information(jacobian, weight)
         information[2 * self.n, 2 * self.n] += 1e-9 * np.trace(information)
         covariance = np.linalg.inv(information)
-        worth = share / max(misfit, 1.0) ** 2
+        worth = self.share / max(misfit, 1.0) ** 2
         return _Likeliest(found, signals, jacobian, weight, covariance, worth, misfit)
 
     def _levels_in(
@@ -471,7 +508,6 @@ class _RingFit:
         held: np.ndarray,
         fat: Sequence[complex],
         sigma: float,
-        share: float,
     ) -> ImageLevels:
         """Mean levels of cortex in images, fitted with those that told the edges.
 
@@ -491,7 +527,7 @@ class _RingFit:
         joint.of_level = [basis[known] for basis in self.of_level]
         design = joint._shapes(parameters[: self.count])[0]
         starts = [np.linalg.lstsq(design, one, rcond=None)[0] for one in joint.held[own:]]
-        at = joint._known(joint._likeliest(np.concatenate([parameters, *starts])), share)
+        at = joint._known(joint._likeliest(np.concatenate([parameters, *starts])))
         places = joint._cortex_places()[
             [own + new.index(n) if k is None else k for n, k in enumerate(same)]
         ]
@@ -549,6 +585,12 @@ class _RingFit:
         water, fat = design[:, marrow:] @ levels[marrow:], design[:, :marrow] @ levels[:marrow]
         turn = _turn_of(own[self.count - 1], self.fat[image])[0]
         return _turned_sum(water, fat, turn)[0]
+
+
+def _padded(harmonic: np.ndarray, order: int, finer: int) -> np.ndarray:
+    """Factors of harmonics of an order, as those of a finer one."""
+    waves = np.pad(harmonic[1:].reshape(2, order), ((0, 0), (0, finer - order)))
+    return np.concatenate([harmonic[:1], waves.ravel()])
 
 
 def _by_thickness(at: _Likeliest, places: np.ndarray, slopes: np.ndarray) -> np.ndarray:

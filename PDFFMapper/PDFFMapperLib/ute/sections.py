@@ -125,6 +125,11 @@ class Sections:
         at = np.moveaxis(self.points(k, places) / self.mm, -1, 0)
         return ndimage.map_coordinates(mask.astype(np.uint8), at, order=0)
 
+    def beyond(self, k: int, places: np.ndarray) -> np.ndarray:
+        """Whether places in a section, shape (..., 2), lie outside the images."""
+        at = self.points(k, places) / self.mm
+        return ((at < -0.5) | (at > np.array(self.shape) - 0.5)).any(axis=-1)
+
     def holds(self, k: int, curve: Curve, reach: float) -> bool:
         """Whether a ring and its reach lie within the images, where they have to."""
         return True
@@ -247,8 +252,7 @@ class Planes(Sections):
 
     def holds(self, k: int, curve: Curve, reach: float) -> bool:
         """As of `Sections`."""
-        edge = self.points(k, curve.points + reach * curve.normals) / self.mm
-        return not ((edge < -0.5).any() or (edge > np.array(self.shape) - 0.5).any())
+        return not self.beyond(k, curve.points + reach * curve.normals).any()
 
 
 def _line(points: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
