@@ -46,7 +46,9 @@ from PDFFMapperLib.scene.mapping import chosen_settings, table_of  # noqa: E402
 from PDFFMapperLib.scene.segments import mask_to_node, masks_of_segments  # noqa: E402
 from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node  # noqa: E402
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated  # noqa: E402
+from PDFFMapperLib.ute.cortex import NO_DARK_RING, NO_RING  # noqa: E402
 from PDFFMapperLib.ute.echoes import ute_series  # noqa: E402
+from PDFFMapperLib.ute.maps import NO_BONE  # noqa: E402
 from PDFFMapperLib.ute.regions import porosity_index  # noqa: E402
 from PDFFMapperLib.water_fat.recipe import WATER_FAT  # noqa: E402
 from PySide6.QtCore import Qt  # noqa: E402
@@ -2852,6 +2854,8 @@ def test_the_mapper_names_its_rows_where_the_command_names_options(mapper):
         mapper.onApplyButton()
     said = mapper.tab().in_titles("Name it (--series) or take one (--method echo-ratio).")
     assert said == "Name it (--series) or take one (Method echo-ratio)."
+    for words in (NO_BONE, NO_RING, NO_DARK_RING):
+        assert "--" not in mapper.tab().in_titles(words)
 
 
 def test_mapper_shows_nothing_of_the_patient_before(mapper):

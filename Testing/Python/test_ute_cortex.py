@@ -17,7 +17,7 @@ from MarrowAssessLib.measures.book import Book, Settings
 from MarrowAssessLib.measures.ute import bone_value
 from MarrowAssessLib.sample.tibia import SITE, SPACING_MM, TE_MS, Tibia
 from MarrowAssessLib.sources.ute import _state, measure_site_ute
-from PDFFMapperLib.images.files import write_volume
+from PDFFMapperLib.images.files import write_series, write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute.bone import BY_EDGES, NO_VOXEL, cortex_values
 from PDFFMapperLib.ute.cortex import DIRECTIONS, MOST_TILT_DEG, find_cortex, marrow_signal
@@ -37,6 +37,7 @@ from phantoms.long_bones import (
     FlatTibia,
     ObliqueTibia,
     PorousTibia,
+    TaperingTibia,
     ring_in_slice,
 )
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter
@@ -108,16 +109,16 @@ def test_intervals_of_the_rings_pi_hold_near_the_floor_of_noise(coils, snr):
     truth = Tibia(snr=snr, radius=14.0, thickness=5.0, size=40)
     phi = np.arange(90) * 2 * np.pi / 90
     curve = polar_curve(np.full(2, 19.5 / 2), phi, sum(truth.edges(phi)) / 4)
-    images = np.stack([one.array for one in truth.volumes(40, (0.032, 2.2), coils=coils)])
+    images = np.stack([one.array for one in truth.volumes(20, (0.032, 2.2), coils=coils)])
     facts = 0.5, curve, 2.5, 0.85 * 0.5, 5.0, 1.0, coils
-    found = [ratio_of_levels([ring_in_slice(images[:, k], *facts).told]) for k in range(40)]
+    rings = [ring_in_slice(images[:, k], *facts).told for k in range(20)]
+    found = [ratio_of_levels([one]) for one in rings]
     lower, upper = np.array([(one.lower, one.upper) for one in found]).T
     true = truth.porosity_index / 100
-    assert np.sum((lower <= true) & (true <= upper)) >= 34  # of 40; of 95 % 1 in 100 do less
+    assert np.sum((lower <= true) & (true <= upper)) >= 16  # of 20; of 95 % 1 in 400 do less
     bias = np.mean([one.value for one in found]) - true  # of one ring; its SD is .015 or .009
     assert abs(bias) < 0.007
-    ten = [ring_in_slice(images[:, k], *facts).told for k in range(10)]
-    together, wider = ratio_of_levels(ten), ratio_of_levels(ten, 0.05)
+    together, wider = ratio_of_levels(rings[:10]), ratio_of_levels(rings[:10], 0.05)
     assert together.upper - together.lower < 0.5 * np.median(upper - lower)
     assert wider.value == together.value and wider.upper > 1.05 * together.upper
 
@@ -146,6 +147,20 @@ def test_one_ring_with_a_late_level_below_0_is_wider_by_that():
         end = found.upper + ring.of_ratio(ring.bias, 0.0)  # as the likelihood has it
         assert ring.deviance(end) - least == pytest.approx(CHI2_95 * least, rel=0.02)
         assert found.lower == 0 and 100 * found.upper > truth.porosity_index
+
+
+def test_a_ring_of_fewer_voxels_than_parameters_is_refused():
+    truth = Tibia(snr=40, radius=14.0, thickness=5.0, size=40)
+    phi = np.arange(90) * 2 * np.pi / 90
+    curve = polar_curve(np.full(2, 19.5 / 2), phi, sum(truth.edges(phi)) / 4)
+    images = np.stack([one.array[0] for one in truth.volumes(1, (0.032, 2.2))])
+    facts = 0.5, curve, 2.5, 0.85 * 0.5, 5.0
+    assert ring_in_slice(images, *facts).misfit < 1.2
+    few = np.argwhere(truth.share())[::10]  # 33
+    only = np.full_like(images, np.nan)
+    only[:, few[:, 0], few[:, 1]] = images[:, few[:, 0], few[:, 1]]
+    with pytest.raises(ValueError, match="its voxels tell no ring of cortex"):
+        ring_in_slice(only, *facts)
 
 
 def test_a_ring_without_edges_is_refused():
@@ -406,7 +421,7 @@ def test_numbers_of_thirds_and_sides_are_told_beside(bone, volumes):
             assert abs(one.value - true) < 2 * half < 8
     assert "bound_fraction, middle third" in bone.values
     suppressed = volumes[0].with_array(volumes[0].array * 0.25)
-    ratios = BONE.measure(volumes, same_gain=True, suppressed=suppressed).values
+    ratios = BONE.measure([volumes[0], volumes[4]], same_gain=True, suppressed=suppressed).values
     assert ratios["SR, left"].value == pytest.approx(4, abs=0.1)
 
 
@@ -448,6 +463,7 @@ def test_a_point_chooses_the_bone(volumes):
     """A tibia and, larger in the image, nothing else: inside it works, outside it is refused."""
     middle = ",".join(f"{x:g}" for x in volumes[0].to_ras(np.array([31.0, 31.0, 1.0])))
     recipe = UTE.recipe("cortex")
+    volumes = [volumes[0], volumes[4]]
     share, pi, doubt = recipe.make(volumes, point=middle)
     assert np.nanmax(share.volume.array) == pytest.approx(100, abs=0.1)
     assert "thickness 4." in share.provenance["summary"]
@@ -583,6 +599,22 @@ def test_thick_slices_blur_an_oblique_bone_by_a_profile_that_is_fitted(thickness
     )
     assert ratio.lower < truth.porosity_index < ratio.upper
     assert ratio.value == pytest.approx(truth.porosity_index, abs=off)
+
+
+@pytest.mark.parametrize("thickness", [5.0, 3.0])
+def test_thick_slices_of_a_shaft_that_tapers_blur_it_and_that_is_told(thickness):
+    """10 % in 10 mm: a PI of 11.5 % read 13 (5 voxels) and 16.5 (3), told to half a point."""
+    truth = TaperingTibia(thickness=thickness)
+    found = find_cortex(ute_series(truth.volumes(3), KNOWN), 0.85)
+    assert len(found.rings) == 3
+    assert any("leans 3." in n and "(it tapers or bends)" in n for n in found.notes)
+    thick, sd = found.thickness_mm()
+    assert abs(thick - truth.thickness_mm) < 1.96 * sd < 0.15
+    levels = [one.told for one in found.rings.values()]
+    ratio = ratio_of_levels(levels, found.model_sd_mm).times(100)
+    assert ratio.lower < truth.porosity_index < ratio.upper < ratio.lower + 14
+    straight = find_cortex(ute_series(replace(truth, taper=0.0).volumes(3), KNOWN), 0.85)
+    assert not any("leans" in note for note in straight.notes)
 
 
 def test_thick_slices_that_blur_an_oblique_bone_too_much_are_refused():
@@ -850,7 +882,9 @@ def test_a_changed_file_is_told_whatever_it_is_called(tmp_path):
 
 
 def test_a_bone_joins_the_table_with_what_was_published(volumes, tmp_path, capsys):
-    _write_ute(volumes, tmp_path / "ute.nii.gz")
+    write_series([volumes[0], volumes[4], volumes[5]], tmp_path / "ute.nii.gz")
+    facts = {"EchoTimes": [3.2e-5, 2.2e-3, 4.4e-3], "MagneticFieldStrength": 3.0}
+    (tmp_path / "ute.json").write_text(json.dumps(facts))
     first = volumes[0]
     write_volume(first.with_array(first.array * 0.25), tmp_path / "suppressed.nrrd")
     moved = first.with_array(np.roll(0.5 * first.array, 2, axis=2))  # by two columns

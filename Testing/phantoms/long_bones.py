@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from MarrowAssessLib.sample.tibia import TE_MS, Tibia
+from MarrowAssessLib.sample.tibia import SPACING_MM, TE_MS, Tibia
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute.curve import Curve
 from PDFFMapperLib.ute.ring import REACH, Ring, fit_ring
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 from scipy.stats import norm
 
 
@@ -178,6 +178,56 @@ class ObliqueTibia(Tibia):
             true = np.abs(sum(a * b for a, b in zip(levels, parts, strict=True)))
             noise = rng.standard_normal((2, *shade.shape))
             array = 5 * np.hypot(self.snr * shade * true + noise[0], noise[1])
+            facts = {"EchoTime": float(te), "MagneticFieldStrength": self.field_t}
+            volumes.append(Volume(array.astype(np.float32), grid, f"UTE {te:g} ms", facts))
+        return volumes
+
+
+@dataclass(frozen=True)
+class TaperingTibia(Tibia):
+    """A shaft whose section shrinks along the bone, in slices of 3 mm whose middle one has truth.
+
+    Attributes:
+        taper: share of its size that it loses in a mm.
+        profile: SD of the blur across the slices, of their thickness.
+    """
+
+    thickness: float = 5.0
+    radius: float = 16.0
+    snr: float = 20.0
+    size: int = 60
+    fat_psf: float = 0.85
+    taper: float = 0.01
+    profile: float = 0.85
+
+    def volumes(self, slices: int, te_ms: Sequence[float] = (TE_MS[0], 2.2)) -> list[Volume]:
+        """One magnitude image per echo time, of one receiver with noise of SD 5."""
+        fine, between = 4, SPACING_MM[1]  # layers a slice
+        heights = between * (np.arange((slices + 4) * fine) / fine - (slices + 3) / 2)
+        place = (np.arange(self.size * 4) - 1.5) / 4 - (self.size - 1) / 2
+        row, column = np.meshgrid(place, place, indexing="ij")
+        phi, radius = np.arctan2(row, column), np.hypot(row, column)
+        blurs = self.fat_psf, self.psf, self.psf
+        layers = [
+            [
+                gaussian_filter(part.astype(np.float32), 4 * blur)[2::4, 2::4]
+                for part, blur in zip(
+                    self.parts(phi, radius / (1 - self.taper * height)), blurs, strict=True
+                )
+            ]
+            for height in heights
+        ]
+        parts = gaussian_filter1d(np.array(layers), fine * self.profile, axis=0)
+        parts = np.moveaxis(parts[2 * fine : (2 + slices) * fine : fine], 1, 0)
+        rng, shade = np.random.default_rng(0), 1 - self.shading * np.linspace(0, 1, self.size)
+        grid, volumes = np.diag([-SPACING_MM[0], -SPACING_MM[0], between, 1.0]), []
+        for te in te_ms:
+            fat = fat_spectrum().modulation(np.array([te / 1e3]), self.field_t)[0]
+            marrow = 1.6 * np.exp(-te / 9.0) * (self.fat * fat + 1 - self.fat)
+            levels = marrow, self.cortex(te), 1.3 * np.exp(-te / 25.0)
+            true = np.abs(sum(a * b for a, b in zip(levels, parts, strict=True)))
+            noise = rng.standard_normal((2, *true.shape))
+            array = 5 * np.hypot(self.snr * shade[:, None] * true + noise[0], noise[1])
             facts = {"EchoTime": float(te), "MagneticFieldStrength": self.field_t}
             volumes.append(Volume(array.astype(np.float32), grid, f"UTE {te:g} ms", facts))
         return volumes

@@ -17,7 +17,7 @@ from scipy.special import ndtr
 from PDFFMapperLib.images.volume import lies_outside
 from PDFFMapperLib.ute.curve import Curve, placed, polar_curve
 from PDFFMapperLib.ute.echoes import LEAST_SNR, UteImages, cortex_echoes
-from PDFFMapperLib.ute.flare import MOST_LEAN_DEG, leans, tube_of
+from PDFFMapperLib.ute.flare import MOST_LEAN_DEG, leans, slope_of, tube_of
 from PDFFMapperLib.ute.noise import Noise
 from PDFFMapperLib.ute.ring import MARROW_FAT, REACH, REACH_OF_ONE, Ring, fit_ring
 from PDFFMapperLib.ute.ring_images import MeanLevels, mean_levels
@@ -32,7 +32,7 @@ MOST_OTHER = 0.001
 # Of a thickness by the model of the edges: 0.011 voxels (RMS) of ten phantoms of 2 to 9 voxels at
 # SNR 300, more where cortex is thick and marrow's blur unlike the rest's.
 MODEL_SD_SHARE, MODEL_SD_VOXELS = 0.002, 0.006
-ONE_IMAGE_SD_VOXELS = 0.03  # the same of one image, whose marrow blur and level are told less
+ONE_IMAGE_SD_SHARE = 0.0035  # the same of one image: of eight shapes of 3 to 8 voxels at SNR 300
 LEAST_TILT_DEG = 3.0  # below, slices are taken to lie across a bone: areas are .14 % too large
 MOST_TILT_DEG = 25.0  # of slices; beyond, planes
 LEAST_PLANES = 3  # that tell how a bone runs
@@ -41,10 +41,12 @@ _IN_PHASE = 0.9  # cosine, above which the share of fat hardly matters
 _LOST, _MARROW_LOST = 0.65, 0.75  # of the ratio of both echoes that other tissue keeps
 _DARK = 0.92  # of what lies beside it, below which a voxel of one image may be cortex
 _CLEARLY_DARK, _LEAST_CONTRAST = 0.8, 5.0  # of what lies beside a fitted ring, and times the noise
-_NEAR, _MOST_MOVED, _OFF_BY_MOVED = 2.0, 0.3, 1.5  # blurs; voxels; SD of a thickness over its move
+_NEAR, _MOST_MOVED = 2.0, 0.3  # blurs; voxels
+_MOVED_BY_NOISE, _OFF_BY_MOVED = 1.5, 4.0  # SD of the noise; SD of a thickness over what is more
 _PROFILES = (12**-0.5, 0.85)  # SD across a slice, of its side: of a box, and of a radial readout
 _PROFILE_OFF = 0.15  # of its square: RMS of what was found for simulated slices of .85
-_MOST_ADDED = 1.25  # blur by it over that of images; twice as much reads a PI 3 points too high
+# Blur by it over that of the images: .5 reads a PI 2 to 5 points too high where it is not known.
+_LEAST_ADDED, _MOST_ADDED = 0.15, 1.25
 _MOST_TURNS, _NO_TURN_DEG = 4, 1.0  # of planes between two points, until they lie across the bone
 _WIDEST_BONE_MM = 80.0  # across which a cavity is looked for between two points
 _WIDEST_MM, _DARK_SMOOTH = 12.0, 0.7  # of a cortex; by so many voxels one image is smoothed
@@ -90,7 +92,9 @@ NO_DARK_RING = (
 )
 ONE_IMAGE = (
     "Of one image cortex is what is darker than marrow and muscle; a later echo (1.8 to 3 ms) "
-    "tells it by its decay, and its PI."
+    "tells it by its decay, and its PI. Up to two voxels of other tissue between cortex and "
+    "brighter fat, as tendon or thin muscle, make it too thick by 0.4 to 0.7 voxels, which the "
+    "interval may not hold."
 )
 NO_DRAWN_RING = (
     "The cortex as drawn encloses no marrow cavity, or not that of the point: draw it in each "
@@ -246,8 +250,9 @@ class _Looking:
             found = self._fitted(slices, middles)
             if len(found.rings) > 2:
                 turned = slices.turned(_middles(found.rings))
-        if LEAST_TILT_DEG < turned.tilt_deg <= MOST_TILT_DEG:
-            found = self._fitted(turned, turned.middles(cavity))
+        if turned.tilt_deg <= MOST_TILT_DEG:
+            if turned.tilt_deg > LEAST_TILT_DEG:
+                found = self._fitted(turned, turned.middles(cavity))
             if turned.thick and found.rings:
                 found = self._by_profile(found)
         elif turned.tilt_deg > MOST_TILT_DEG:
@@ -258,33 +263,44 @@ class _Looking:
         return replace(found, tilt_told=told)
 
     def _by_profile(self, found: _Found) -> _Found:
-        """Rings by the profile of thick slices that leaves the least misfit in an oblique bone.
+        """Rings by the profile of thick slices that leaves the least misfit.
+
+        It blurs the wall of a bone that is oblique, tapers or bends.
 
         Raises:
             ValueError: as `ring_across`; it blurs the cortex too much.
         """
+        own = self.psf_voxels * found.sections.voxel_mm
+        slope = slope_of(leans(_walls(found.rings), found.sections.mm[0]))
+        if _PROFILES[1] * found.sections.mm[0] * slope < _LEAST_ADDED * own:
+            slope = 0.0
+        if not (slope or found.sections.tilt_deg):
+            return found
+        found = replace(found, sections=replace(found.sections, slope=slope))
         variances = np.linspace(*np.square(_PROFILES), 3)
         tried = [
             self.again(found, replace(found.sections, profile=v**0.5)).values() for v in variances
         ]
         misfit = [np.mean([ring.misfit**2 for ring in rings]) for rings in tried]
-        bent, slope, _ = np.polyfit(variances, misfit, 2)
+        bent, steep, _ = np.polyfit(variances, misfit, 2)
         best = variances[int(np.argmin(misfit))]
         if bent > 0:
-            best = np.clip(-slope / (2 * bent), variances[0], variances[-1])
+            best = np.clip(-steep / (2 * bent), variances[0], variances[-1])
         count = sum(ring.told.magnitudes.size * ring.told.share for ring in found.rings.values())
         sd = np.hypot(1 / (count * max(bent, 1e-12)) ** 0.5, _PROFILE_OFF)
         sections = replace(found.sections, profile=float(best**0.5))
         tilt, thick_mm = sections.tilt_deg, sections.mm[0]
-        added = float(best**0.5 * thick_mm * np.sin(np.deg2rad(tilt)))
-        if added > _MOST_ADDED * self.psf_voxels * sections.voxel_mm:
+        lean = np.rad2deg(np.arctan(slope))
+        added = sections.blurred_by(best**0.5)
+        if added > _MOST_ADDED * own:
             raise ValueError(
-                f"The bone runs {tilt:.0f} degrees oblique to slices of {thick_mm:.2g} mm, whose "
+                f"The bone runs {tilt:.0f} degrees oblique to slices of {thick_mm:.2g} mm, and its "
+                f"wall leans {lean:.0f} degrees from its axis, so that their "
                 f"profile blurs its cortex by {added:.2g} mm (SD), more than {_MOST_ADDED:g} times "
                 "what its images do: acquire slices across it, or thinner ones."
             )
         moved = _apart_mm(*(list(tried[n]) for n in (0, -1)))
-        moved *= min(sd / np.ptp(variances), 0.5)
+        moved *= 0.5 if slope else min(sd / np.ptp(variances), 0.5)  # both edges lean unlike
         return replace(
             found, sections=sections, rings=self.again(found, sections), profile_sd_mm=moved
         )
@@ -437,7 +453,8 @@ class _Looking:
         parts = [MODEL_SD_VOXELS * sections.voxel_mm, MODEL_SD_SHARE * thickness]
         if len(self.pair) == 1:
             nearer = list(self.again(found, sections, _NEAR).values())
-            parts = [_sd_of_one_image(rings, nearer, sections.sides)]
+            parts[1] = ONE_IMAGE_SD_SHARE * thickness
+            parts.append(_sd_of_one_image(rings, nearer, sections.sides))
         parts += [thickness * sections.off_share / 2, found.profile_sd_mm]
         return float(np.linalg.norm(parts))
 
@@ -477,6 +494,11 @@ def _planes(across: Slices, images: int) -> Planes:
     return Planes(across.axis, across.grid, across.through, across.along)
 
 
+def _walls(rings: dict[int, Ring]) -> dict[int, tuple[Curve, np.ndarray]]:
+    """As of `leans`."""
+    return {k: (one.curve, np.mean(one.edges(), axis=0)) for k, one in rings.items()}
+
+
 def _upright(found: _Found) -> _Found:
     """Rings of planes whose wall leans little, their thickness along its normal.
 
@@ -487,8 +509,7 @@ def _upright(found: _Found) -> _Found:
     """
     if len(found.rings) < LEAST_PLANES:
         return found
-    walls = {k: (one.curve, np.mean(one.edges(), axis=0)) for k, one in found.rings.items()}
-    lean = leans(walls, found.sections.longest_mm)
+    lean = leans(_walls(found.rings), found.sections.longest_mm)
     kept = {k: replace(found.rings[k], upright=np.cos(lean[k])) for k in tube_of(lean)}
     if not kept:
         raise ValueError(NO_TUBE)
@@ -559,15 +580,19 @@ def _tilt_notes(found: _Found) -> list[str]:
             "Fewer than three slices side by side do not tell how obliquely they cut the bone; cut "
             "obliquely its cortex and its area read too large."
         ]
-    if sections.tilt_deg == 0:
-        return []
-    said = [
-        f"The bone runs {tilt} degrees oblique to the slices: their voxels are seen along it, "
-        "so that thickness and area are those across it."
-    ]
-    if sections.thick:
+    said = []
+    if sections.tilt_deg:
         said.append(
-            f"Slices of {sections.mm[0]:.2g} mm blur an oblique cortex by their profile: an SD of "
+            f"The bone runs {tilt} degrees oblique to the slices: their voxels are seen along it, "
+            "so that thickness and area are those across it."
+        )
+    if sections.profile is not None:
+        which = "an oblique cortex"
+        if sections.slope:
+            lean = np.rad2deg(np.arctan(sections.slope))
+            which = f"a wall that leans {lean:.1f} degrees along the bone (it tapers or bends)"
+        said.append(
+            f"Slices of {sections.mm[0]:.2g} mm blur {which} by their profile: an SD of "
             f"{sections.profile * sections.mm[0]:.2g} mm fits best, between "
             f"{_PROFILES[0]:.2g} and {_PROFILES[1]:.2g} of a slice. How far that may be off is in "
             "the intervals, which are wide therefore; thinner slices, or across it, tell more."
@@ -719,11 +744,11 @@ def _along(chosen: np.ndarray, holes: np.ndarray) -> np.ndarray:
 
 
 def _sd_of_one_image(rings: list[Ring], nearer: list[Ring], spacing: np.ndarray) -> float:
-    """SD of the model of a thickness by one image, mm.
+    """SD of a thickness by one image, by what lies beside the cortex, mm.
 
     Muscle or tendon between cortex and brighter fat is taken for half a cortex, the more so the
     more voxels beyond it count: where these move the thickness by more than noise does, it is off
-    by about twice of that.
+    by 3 to 5 times of that.
 
     Raises:
         ValueError: they move it too far.
@@ -737,8 +762,7 @@ def _sd_of_one_image(rings: list[Ring], nearer: list[Ring], spacing: np.ndarray)
             "the voxels around the ring that count, so that what lies beside cortex is not marrow "
             "and muscle alone, but thin layers or fat; an echo of 1.8 to 3 ms tells them from it."
         )
-    beyond = max(moved**2 - noise**2, 0.0) ** 0.5
-    return float(np.hypot(ONE_IMAGE_SD_VOXELS * spacing.mean(), _OFF_BY_MOVED * beyond))
+    return float(_OFF_BY_MOVED * max(moved**2 - (_MOVED_BY_NOISE * noise) ** 2, 0.0) ** 0.5)
 
 
 def ring_across(

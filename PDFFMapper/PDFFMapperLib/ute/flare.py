@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from PDFFMapperLib.ute.curve import Curve, placed
+from PDFFMapperLib.ute.curve import Curve, harmonics, placed
 
 MOST_LEAN_DEG = 15.0  # of a simulated neck PI reads 1 point too high from 22 on, 7 from 35
 _NEAR, _LEAST_NEAR = 2, 3  # planes to each side, and of all these, that tell a lean
@@ -39,6 +39,19 @@ def leans(walls: dict[int, tuple[Curve, np.ndarray]], apart_mm: float) -> dict[i
         heights = heights - heights.mean()
         found[k] = np.arctan(heights @ np.array(away) / (heights @ heights))
     return found
+
+
+def slope_of(lean: dict[int, np.ndarray]) -> float:
+    """How steeply the wall leaves the axis (RMS), as it does all around or on opposite sides.
+
+    What changes faster around a ring is mostly noise.
+    """
+    if not lean:
+        return 0.0
+    slopes = np.tan(list(lean.values())).T
+    basis = harmonics(np.arange(len(slopes)) * 2 * np.pi / len(slopes), 1)
+    smooth = basis @ np.linalg.lstsq(basis, slopes, rcond=None)[0]
+    return float(np.sqrt(np.mean(smooth**2)))
 
 
 def tube_of(lean: dict[int, np.ndarray]) -> list[int]:

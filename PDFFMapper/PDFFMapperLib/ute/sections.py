@@ -159,9 +159,11 @@ class Slices(Sections):
 
     Attributes:
         profile: SD of their blur along the normal, of its side; as in them if not given.
+        slope: of the wall along the bone (RMS), by which it tapers or bends.
     """
 
     profile: float | None = None
+    slope: float = 0.0
     name, one = "slices", "slice"
     left_out = "slices along the bone tell no ring of cortex"
 
@@ -185,7 +187,13 @@ class Slices(Sections):
         sides = psf_voxels * self.mm
         if self.profile is not None:
             sides[0] = self.profile * self.mm[0]
-        return self.plane @ np.diag(sides**2) @ self.plane.T
+        leaning = (sides[0] * self.slope) ** 2 * np.eye(2)
+        return self.plane @ np.diag(sides**2) @ self.plane.T + leaning
+
+    def blurred_by(self, profile: float) -> float:
+        """SD of what a profile adds to the blur of an oblique or leaning wall, mm."""
+        lean = np.hypot(np.sin(np.deg2rad(self.tilt_deg)), self.slope)
+        return float(profile * self.mm[0] * lean)
 
     def voxels(self, k: int) -> tuple[np.ndarray, ...]:
         """As of `Sections`."""
