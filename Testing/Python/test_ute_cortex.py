@@ -621,6 +621,9 @@ def test_thick_slices_that_blur_an_oblique_bone_too_much_are_refused():
     steep = ObliqueTibia(degrees=20, ratio=6, full=6)
     with pytest.raises(ValueError, match=r"runs 20 degrees oblique to slices of 3 mm, whose"):
         find_cortex(ute_series(steep.volumes(), KNOWN), 0.85)
+    funnel = TaperingTibia(taper=0.035)
+    with pytest.raises(ValueError, match=r"wall lies 1\d degrees oblique to slices of 3 mm, whose"):
+        find_cortex(ute_series(funnel.volumes(3), KNOWN), 0.85)
 
 
 @pytest.mark.parametrize(("degrees", "ratio", "thickness"), [(45, 1.0, 5.0), (60, 1.5, 3.0)])

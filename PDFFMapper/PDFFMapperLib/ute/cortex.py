@@ -290,12 +290,12 @@ class _Looking:
         sd = np.hypot(1 / (count * max(bent, 1e-12)) ** 0.5, _PROFILE_OFF)
         sections = replace(found.sections, profile=float(best**0.5))
         tilt, thick_mm = sections.tilt_deg, sections.mm[0]
-        lean = np.rad2deg(np.arctan(slope))
+        lies = f"The bone's wall lies {np.rad2deg(np.arctan(slope)):.0f}"
+        lies = f"The bone runs {tilt:.0f}" if tilt else lies
         added = sections.blurred_by(best**0.5)
         if added > _MOST_ADDED * own:
             raise ValueError(
-                f"The bone runs {tilt:.0f} degrees oblique to slices of {thick_mm:.2g} mm, and its "
-                f"wall leans {lean:.0f} degrees from its axis, so that their "
+                f"{lies} degrees oblique to slices of {thick_mm:.2g} mm, whose "
                 f"profile blurs its cortex by {added:.2g} mm (SD), more than {_MOST_ADDED:g} times "
                 "what its images do: acquire slices across it, or thinner ones."
             )
