@@ -1091,6 +1091,7 @@ def test_a_spectrum_joins_the_numbers_and_leads_to_its_plot(panel, sample, press
     row, column = cell_at(panel, "L3", "PDFF, MRS\n%")
     found = panel.results.matrix.cells[row, column].row
     assert float(found.value.split()[0]) == pytest.approx(40.0, abs=1.5)
+    assert "of this spectrum lies in the marrow of L2 and 0 % in that of L3; check" in found.details
     assert {"mrs_t2_water", "mrs_ndb"} < {row.key for row in panel.results.rows}
     assert "Hamilton" not in ui.verdictLabel.text  # the method stands in the report
     spectra = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
