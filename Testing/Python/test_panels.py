@@ -639,7 +639,7 @@ def test_canceling_n4_leaves_the_scene_as_it_was(panel, sample):
     panel.frame.progress = press_cancel
     panel.ui.applyButton.click()
     assert slicer.mrmlScene.GetNumberOfNodes() == before
-    assert panel.ui.verdictLabel.text == "The regions are not measured yet."
+    assert panel.ui.verdictLabel.text == "No assessment yet: the regions are not measured."
     assert panel.ui.applyButton.text == "Apply"
 
 
@@ -1790,7 +1790,7 @@ def test_a_deleted_map_takes_its_rows_along_without_automatic_update_too(panel, 
     wait()
     assert panel.ui.pdffSelector.currentNode() is None
     assert not panel.results.rows
-    assert panel.ui.verdictLabel.text == "The regions are not measured yet."
+    assert panel.ui.verdictLabel.text == "No assessment yet: the regions are not measured."
 
 
 def test_one_image_in_two_roles_is_told(panel, sample):
