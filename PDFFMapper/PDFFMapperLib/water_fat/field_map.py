@@ -115,20 +115,20 @@ def find_off_resonance(
     mask: np.ndarray,
     model: ChemicalShiftModel,
     voxel_size_mm: tuple[float, float, float],
-    largest_hz: float | None = None,
     r2star_per_s: float | None = None,
     progress: Progress | None = None,
     noise: float | None = None,
 ) -> FieldSearch:
     """Off-resonance of every voxel of the mask, consistent over the whole volume.
 
+    It is searched from -5 to 5 ppm; where the residual has a period not over twice that, one period
+    is searched and then unwrapped.
+
     Args:
         signals: the echoes of the volume.
         mask: voxels with signal, bool, shape (slices, rows, columns).
         model: echo times, fat signal and field strength.
         voxel_size_mm: along slices, rows, columns.
-        largest_hz: the field is searched from minus to plus this, by default 5 ppm; where the
-            residual has a period not over twice this, one period is searched and then unwrapped.
         r2star_per_s: R2* where it is known, for the noise level only.
         progress: called with the fraction done; returning False cancels.
         noise: SD where no residual tells it, as with two echoes; these have no R2* left.
@@ -137,11 +137,10 @@ def find_off_resonance(
         InterruptedError: canceled.
     """
     ppm_hz = GYROMAGNETIC_RATIO_MHZ_PER_T * model.field_strength_t
-    if largest_hz is None:
-        largest_hz = max(5 * ppm_hz, 0.5 * model.period_hz)
-        if signals.error is not None and not model.echo_spacing_s:
-            # Its phase may stand for another field, see echo_errors.
-            largest_hz += 0.5 / float(np.diff(model.echo_times_s).mean())
+    largest_hz = max(5 * ppm_hz, 0.5 * model.period_hz)
+    if signals.error is not None and not model.echo_spacing_s:
+        # Its phase may stand for another field, see echo_errors.
+        largest_hz += 0.5 / float(np.diff(model.echo_times_s).mean())
     factors = _block_factors(mask.shape, voxel_size_mm)
     block_mm = np.array(factors) * voxel_size_mm
     scale = np.array([_GRADIENT_HZ_PER_MM_PER_T * model.field_strength_t * mm for mm in block_mm])

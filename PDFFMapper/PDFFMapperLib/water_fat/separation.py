@@ -159,7 +159,6 @@ def separate_water_fat(
     readout: str = "auto",
     r2star_per_s: float | None = None,
     r2star_model: str = "single",
-    largest_off_resonance_hz: float | None = None,
     progress: Progress | None = None,
 ) -> WaterFatResult:
     """PDFF and R2* from three or more complex echoes.
@@ -180,7 +179,6 @@ def separate_water_fat(
         r2star_per_s: a known R2* instead of a fitted one.
         r2star_model: "single" (one R2* for water and fat), "separate" (one each), or "select":
             separate where the corrected Akaike criterion of the neighborhood prefers it.
-        largest_off_resonance_hz: see `find_off_resonance`.
         progress: called with the fraction done; returning False cancels.
 
     Raises:
@@ -195,7 +193,7 @@ def separate_water_fat(
     fat = spectrum.modulation(times, field_t)
     model = ChemicalShiftModel(times, fat, field_t, common_phase is not False)
     check_conditioning(model, r2star_per_s)
-    asked = precession, common_phase, readout, r2star_per_s, largest_off_resonance_hz, data.readout
+    asked = precession, common_phase, readout, r2star_per_s, data.readout
     settled = _settled((data.echoes, noise, mask, model, data.voxel_size_mm), *asked)
     model, signals, error, mixed = settled.model, settled.signals, settled.error, settled.mixed
     notes += settled.notes
@@ -204,7 +202,6 @@ def separate_water_fat(
     found = find_off_resonance(
         *_searchable(signals, mask, model, mixed),
         data.voxel_size_mm,
-        largest_off_resonance_hz,
         r2star_per_s,
         share(progress, 0.0, 0.7),
     )

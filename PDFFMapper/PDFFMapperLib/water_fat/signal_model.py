@@ -110,7 +110,6 @@ def find_signal_model(
     common_phase: bool | None = None,
     readout: str = "auto",
     r2star_per_s: float | None = None,
-    largest_off_resonance_hz: float | None = None,
     header_readout: str | None = None,
 ) -> SignalModel:
     """The model that a sample of bright voxels supports.
@@ -125,7 +124,6 @@ def find_signal_model(
         common_phase: whether water and fat share a phase; None to find it.
         readout: "unipolar" (no phase error), "bipolar" (of odd/even echoes) or "auto".
         r2star_per_s: R2* where it is known.
-        largest_off_resonance_hz: see `find_off_resonance`.
         header_readout: "monopolar" or "bipolar" as the header says, which decides between rivals
             that the echoes cannot tell apart; None if it does not say.
 
@@ -139,9 +137,7 @@ def find_signal_model(
             "The phase error of a bipolar readout cannot be told from fat with three echoes; "
             "at least four are needed."
         )
-    sample = _Sample(
-        echoes, background_noise, mask, voxel_size_mm, r2star_per_s, largest_off_resonance_hz
-    )
+    sample = _Sample(echoes, background_noise, mask, voxel_size_mm, r2star_per_s)
     senses = [False, True] if precession == "auto" else [precession == "conjugated"]
     shared, own = replace(model, common_phase=True), replace(model, common_phase=False)
     # Three echoes with phases of their own leave nothing to check an R2* by.
@@ -185,10 +181,9 @@ def find_signal_model(
 class _Sample:
     """Voxels from all over the mask but the dimmest, and what all fits share."""
 
-    def __init__(self, echoes, background_noise, mask, voxel_size_mm, r2star_per_s, largest_hz):
+    def __init__(self, echoes, background_noise, mask, voxel_size_mm, r2star_per_s):
         self.echoes, self.mask, self.voxel_size_mm = echoes, mask, voxel_size_mm
         self.r2star_per_s = r2star_per_s
-        self.largest_off_resonance_hz = largest_hz
         index = flat_index(mask)
         index = index[:: max(1, len(index) // (2 * _SAMPLE))]
         volume = VoxelSignals(echoes)
@@ -758,7 +753,6 @@ def _fits_in_one_field(sample, slab, case: _Case) -> np.ndarray:
         slab,
         replace(case.model, common_phase=shared),
         sample.voxel_size_mm,
-        sample.largest_off_resonance_hz,
         sample.r2star_per_s,
     )
     index = np.flatnonzero(slab)
