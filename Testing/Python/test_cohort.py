@@ -32,6 +32,9 @@ from MarrowAssessLib.cohort.state import DONE, FAILED, Outcome, State
 from MarrowAssessLib.cohort.tables import CohortResult, copies_text
 from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.report.cohort_page import cohort_page, outliers
+from MarrowAssessLib.sources import study_files
+from MarrowAssessLib.sources.study_file import read_study_file
+from MarrowAssessLib.sources.study_files import read_study
 from PDFFMapperLib.images.bids_derivative import describe
 from PDFFMapperLib.images.files import read_volume, write_volume
 from PDFFMapperLib.images.volume import Volume
@@ -307,6 +310,23 @@ def test_folders_of_dicom_are_studies(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no study is in this folder"):
         find_studies(tmp_path / "empty", "")
+
+
+def test_of_a_folder_the_sagittal_series_is_taken_and_said(studies, tmp_path, monkeypatch):
+    """It was taken and not said."""
+    axial = np.diag([1.0, 1.0, 4.0, 1.0])
+    sagittal = axial[:, [1, 2, 0, 3]] @ np.diag([1.0, 0.25, 4.0, 1.0])
+    for n, grid in enumerate((sagittal, axial, axial), start=3):
+        facts = {"SeriesNumber": n, "SeriesDescription": "t1 tse Mueller"}
+        image = Volume(np.full((4, 24, 20), 100 * n), grid)
+        write_as_dicom(image, tmp_path / "in" / "Mueller" / f"{n}", **facts)
+    drawn = read_study(read_study_file(studies / "Mueller_1.json"))  # the folder has no regions
+    monkeypatch.setattr(study_files, "read_study", lambda files: drawn)
+    (source,) = find_studies(tmp_path / "in", "salt")
+    measuring.measured(Task(source, tmp_path, staging=tmp_path / "out"))
+    notes = json.loads((tmp_path / "out" / "assessment.json").read_text())["notes"]
+    assert any("the sagittal one of 3 volumes" in note for note in notes)
+    assert "Mueller" not in " ".join(notes)
 
 
 def harmful(folder, name, **limits):

@@ -29,8 +29,9 @@ def measured(task: Task) -> tuple[list[dict], dict]:
     from MarrowAssessLib.scene.outputs import write_outputs
     from MarrowAssessLib.sources.study_files import read_study
 
-    files, patient = _files(task.source)
+    files, patient, notes = _files(task.source)
     study = read_study(files)
+    study.notes = list(dict.fromkeys([*notes, *study.notes]))
     study.subject = ""
     assessment = assess(study, Settings(task.erosion_mm, task.n4))
     if not assessment.results:
@@ -51,19 +52,21 @@ def _acquired(volume: object) -> dict[str, object]:
     return found | {"spacing_mm": " x ".join(f"{one:.3g}" for one in volume.spacing)}
 
 
-def _files(source: StudySource) -> tuple[StudyFiles, str]:
-    """What to read, and the patient's identifier, which only its hash leaves."""
+def _files(source: StudySource) -> tuple[StudyFiles, str, list[str]]:
+    """What to read, the patient's identifier (only its hash leaves), and what a folder said."""
+    from PDFFMapperLib.images.identity import without_names
+
     from MarrowAssessLib.sources.study_file import read_study_file, study_files
     from MarrowAssessLib.sources.volume_source import guess_study
 
     path = source.path
     if source.content:
         base = path.parent if path.is_file() else path
-        return study_files(json.loads(source.content), base, source.name), source.patient
+        return study_files(json.loads(source.content), base, source.name), source.patient, []
     if path.is_file():
         files = read_study_file(path)
-        return files, files.subject
+        return files, files.subject, []
     guessed = guess_study(path)
     sex = guessed.patient.sex if guessed.patient.sex in ("F", "M") else None
     files = StudyFiles(guessed.sources, age_years=guessed.patient.age_years, sex=sex)
-    return files, patient_id(path)
+    return files, patient_id(path), [without_names(note, [path]) for note in guessed.notes]
