@@ -176,6 +176,7 @@ def test_single_structures_are_found(drawn):
         (["--column", "L9=0,0,0"], "Unknown site 'L9'"),
         (["--place", "wood=0,0,0"], "wood"),
         (["--place", "fat=0,0,0", "--place", "fat=1,1,1"], "fat is placed twice"),
+        (["--place", "L3 lesion=0,0,0"], "No click finds a lesion's border; draw the lesion"),
     ],
 )
 def test_bad_points_give_one_sentence_and_no_output(
@@ -376,6 +377,15 @@ def test_a_point_is_judged_by_what_is_found_already(drawn):
     regions, _ = regions_from_clicks(volume, column, {"T9 marrow": between})
     (one,) = [region for region in regions if region.site == "T9"]
     assert "Its neighbors tell that L1-L2 disc was clicked." in one.cautions
+
+
+def test_marrow_of_another_bone_is_placed_beside_a_column(drawn):
+    """It was refused as no vertebra of the column."""
+    column, point = {"L3": middle(drawn, "L3")}, middle(drawn, "fat")
+    volume = drawn.volumes[Contrast.T1]
+    regions, _ = regions_from_clicks(volume, column, {"left ilium marrow": point})
+    (ilium,) = [region for region in regions if region.site == "left ilium"]
+    assert share(drawn, ilium, "fat") > 0.95 and len(regions) > 10
 
 
 def test_csf_without_a_level_gets_that_of_its_neighbors(drawn):

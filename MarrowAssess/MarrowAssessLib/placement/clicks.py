@@ -157,7 +157,8 @@ def regions_from_clicks(
         there = [*drawn, *_together(found, placed).values()]
         click = read_click(volume, point, role, site, options, known_levels(volume, there))
         site = click.site
-        if found is not None and role is Role.MARROW and site and "-" not in site:
+        in_column = role is Role.MARROW and site and "-" not in site and not is_other_bone(site)
+        if found is not None and in_column:
             found = corrected(volume, found, site, options, point_ras=click.point)
             one = found.bodies[site]
         else:

@@ -35,10 +35,14 @@ def place(
         options: what the ROI leaves out, see PlacingOptions.
 
     Raises:
-        ValueError: the point is outside the volume.
+        ValueError: the point is outside the volume, or the role is that of a lesion.
     """
     point = np.asarray(point_ras, dtype=float)
     require_inside(volume, point)
+    if role is Role.LESION:
+        raise ValueError(
+            "No click finds a lesion's border; draw the lesion in a segmentation or label image."
+        )
     if role in ORGANS:
         return place_organ(volume, point, role)
     margin = MARGIN_MM[role] if margin_mm is None else margin_mm
