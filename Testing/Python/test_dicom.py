@@ -484,6 +484,8 @@ def test_identity_stays_out_and_the_key_is_stable(tmp_path):
         ({"PatientBirthDate": "20100702", "PatientAge": ""}, None),
         ({"PatientBirthDate": "20100702", "PatientAge": "001D"}, 1 / 365.25),  # a newborn
         ({"PatientBirthDate": "18991230", "PatientAge": ""}, None),
+        ({"PatientBirthDate": "", "PatientAge": "120Y"}, 120.0),
+        ({"PatientBirthDate": "", "PatientAge": "999Y"}, None),  # the study was refused for it
     ],
 )
 def test_age(tmp_path, facts, age):

@@ -361,11 +361,12 @@ def patient_of(header: Dataset) -> PatientFacts:
 
 
 def _stated_age(text: str) -> float | None:
-    """DICOM's "031Y", "010M", "003W" or "012D" in years; None for "000Y" and "0Y", fillers."""
+    """DICOM's "031Y", "010M", "003W" or "012D" in years; None for "000Y" and "999Y", fillers."""
     per_year = {"Y": 1.0, "M": 12.0, "W": 365.25 / 7, "D": 365.25}
     if len(text) < 2 or text[-1] not in per_year or not text[:-1].isdigit():
         return None
-    return int(text[:-1]) / per_year[text[-1]] or None
+    age = int(text[:-1]) / per_year[text[-1]]
+    return age if 0 < age <= 120 else None
 
 
 def _date(header: Dataset, keyword: str) -> datetime.date | None:
