@@ -295,8 +295,17 @@ def test_icc_of_the_published_table():
     assert round(found.icc, 2) == 0.29
     assert (round(found.low, 2), round(found.high, 2)) == (0.02, 0.76)
     assert icc_2_1(np.array([[1.0, 1], [2, 2], [5, 5]])) == Agreement(1, 1, 1)
-    with pytest.raises(ValueError, match="two regions and two variants"):
-        icc_2_1(np.ones((1, 4)))
+    with pytest.raises(ValueError, match="three regions and two variants; given were 2 and 3"):
+        icc_2_1(np.array([[1.0, 5, 2], [2, 1, 9]]))
+
+
+def test_a_feature_that_no_variant_changes_agrees_wholly():
+    """Means of equal numbers are rounded, and so may scatter be that there is none of."""
+    for variants in range(2, 8):
+        same = np.repeat([[0.1], [0.2], [0.7], [0.3], [0.9]], variants, axis=1)
+        assert icc_2_1(same) == Agreement(1, 1, 1)
+        found = icc_2_1(same * (1 + 1e-9 * np.arange(variants)))
+        assert (found.icc, found.low, found.high) == pytest.approx((1, 1, 1))
 
 
 def test_features_that_do_not_stay_are_left_out(cohort, tmp_path, capsys):

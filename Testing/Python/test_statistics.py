@@ -127,6 +127,7 @@ def test_nothing_can_be_said_of_too_little():
     assert pooled_repeatability([[np.array([1.0, 2.0])]] * 2) is None  # two patients
     assert pooled_repeatability([[np.array([1.0, 1.0])]] * 3) is None  # no scatter
     assert iccs(np.array([[1, 2.0], [3, 4], [np.nan, 1], [np.nan, 2]])) == []
+    assert iccs(np.repeat([[0.1], [0.2], [0.7]], 3, axis=1)) == []  # no scatter but by rounding
     assert components(np.ones((4, 2))) is None
     assert compared([1, 2], [1, 2, 3]) is None and compared([1, 1, 1], [1, 2, 3]) is None
     assert slope([(np.array([0, 100]), np.array([1, 2]))] * 4) is None

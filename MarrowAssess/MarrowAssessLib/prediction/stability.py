@@ -36,11 +36,11 @@ def icc_2_1(values: np.ndarray) -> Agreement:
         values: (regions, variants), finite.
 
     Raises:
-        ValueError: fewer than two regions or variants.
+        ValueError: fewer than three regions or two variants.
     """
     n, k = values.shape
-    if n < 2 or k < 2:
-        raise ValueError(f"An ICC needs two regions and two variants; given were {n} and {k}.")
+    if n < 3 or k < 2:
+        raise ValueError(f"An ICC needs three regions and two variants; given were {n} and {k}.")
     if np.ptp(values.mean(1)) == 0:  # regions do not differ
         return Agreement(0.0, 0.0, 0.0)
     found = {one.form: one for one in iccs(values)}

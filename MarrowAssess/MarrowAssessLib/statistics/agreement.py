@@ -72,15 +72,16 @@ def iccs(values: np.ndarray) -> list[Icc]:
     high = ratio * float(f.ppf(0.975, n * (k - 1), n - 1))
     found.append(Icc("ICC(1,1)", n, k, one, (low - 1) / (low + k - 1), (high - 1) / (high + k - 1)))
 
-    two = (ms.rows - e) / (ms.rows + (k - 1) * e + k * (ms.columns - e) / n)
-    a, b = k * two / (n * (1 - two)), 1 + k * two * (n - 1) / (n * (1 - two))
+    rest = k * e + k * (ms.columns - e) / n
+    two, odds = (ms.rows - e) / (ms.rows - e + rest), (ms.rows - e) / rest
+    a, b = k * odds / n, 1 + k * odds * (n - 1) / n
     df = (a * ms.columns + b * e) ** 2 / (
         (a * ms.columns) ** 2 / (k - 1) + (b * e) ** 2 / ((n - 1) * (k - 1))
     )
     upper, lower = float(f.ppf(0.975, n - 1, df)), float(f.ppf(0.975, df, n - 1))
-    rest = k * ms.columns + (k * n - k - n) * e
-    low = n * (ms.rows - upper * e) / (upper * rest + n * ms.rows)
-    high = n * (lower * ms.rows - e) / (rest + n * lower * ms.rows)
+    others = k * ms.columns + (k * n - k - n) * e
+    low = n * (ms.rows - upper * e) / (upper * others + n * ms.rows)
+    high = n * (lower * ms.rows - e) / (others + n * lower * ms.rows)
     found.append(Icc("ICC(2,1)", n, k, two, low, high))
 
     if e > 0:
@@ -113,6 +114,6 @@ def _squares(values: np.ndarray) -> _Squares | None:
     of_columns = n * ((columns - mean) ** 2).sum() / (k - 1)
     error = ((x - rows[:, None] - columns + mean) ** 2).sum() / ((n - 1) * (k - 1))
     within = ((x - rows[:, None]) ** 2).sum() / (n * (k - 1))
-    if within <= 0:
+    if (x == x[:, :1]).all():  # rounded means would leave a scatter
         return None
     return _Squares(n, k, *(float(one) for one in (of_rows, of_columns, error, within)))
