@@ -50,6 +50,16 @@ def test_a_row_holds_every_feature_once(pdff):
     assert row.settings["PDFF"] == "voxels 4.00 x 1.00 x 1.00 mm; 2.5D, merged; bins of 2.5 from 0"
 
 
+@pytest.mark.parametrize("code", "ACUI 22OV 5QRC 0GBI NQ30 SODN RNU0 VJGA Q4LE".split())
+def test_a_feature_alone_is_that_of_the_whole_set(pdff, code):
+    (whole,), (alone,) = (
+        radiomics_rows({Contrast.PDFF: pdff}, [region()], codes=codes) for codes in (None, {code})
+    )
+    (name,) = (name for name in whole.values if name.endswith(f"_{code}"))
+    assert alone.values[name] == whole.values[name] and alone.settings == whole.settings
+    assert len(alone.values) < 0.75 * len(whole.values)
+
+
 def test_filtered_images_in_the_plane_of_thick_slices_and_in_the_volume_of_cubes(pdff):
     pytest.importorskip("pywt", reason="PyWavelets is not installed")
     (flat,) = radiomics_rows({Contrast.PDFF: pdff}, [region()], filtered=True)

@@ -47,7 +47,10 @@ def score_of_study(
         )
     before = {c: "N4" for c in used if c in corrected}
     rows = []
-    for row in radiomics_rows(used, regions, filtered, done_before=before, tissue=score.tissue):
+    codes = {name.rsplit("_", 1)[-1] for name in names}
+    for row in radiomics_rows(
+        used, regions, filtered, done_before=before, tissue=score.tissue, codes=codes
+    ):
         values = {n: "" if v is None else repr(float(v)) for n, v in row.values.items()}
         settings = {f"{name}_settings": text for name, text in row.settings.items()}
         age = "" if study.age_years is None else repr(float(study.age_years))

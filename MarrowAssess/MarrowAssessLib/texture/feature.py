@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 ORIGINAL, SHAPE_OF = "original", "shape"
@@ -21,3 +22,8 @@ class Feature:
     code: str
     name: str
     grows: bool = False
+
+
+def asked(features: Iterable[Feature], codes: Collection[str] | None) -> bool:
+    """Whether one of the features is among the codes; None asks for all."""
+    return codes is None or any(one.code in codes for one in features)

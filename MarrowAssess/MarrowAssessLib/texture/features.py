@@ -6,13 +6,13 @@ doi 10.1148/radiol.2020191145.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
 
 import numpy as np
 
 from MarrowAssessLib.texture import matrices
-from MarrowAssessLib.texture.feature import Feature
+from MarrowAssessLib.texture.feature import Feature, asked
 
 
 class Aggregation(str, Enum):
@@ -224,18 +224,28 @@ def neighborhood_features(levels: np.ndarray, aggregation: Aggregation) -> dict[
 
 
 def texture_features(
-    levels: np.ndarray, shape_mask: np.ndarray, aggregation: Aggregation
+    levels: np.ndarray,
+    shape_mask: np.ndarray,
+    aggregation: Aggregation,
+    codes: Collection[str] | None = None,
 ) -> dict[str, float]:
-    """All texture features by IBSI code; arguments as for zone_features."""
-    by_pairs: tuple[Callable[..., dict[str, float]], ...] = (
-        co_occurrence_features,
-        run_length_features,
-        neighborhood_features,
+    """Texture features by IBSI code; arguments as for zone_features.
+
+    Args:
+        codes: only families with one of these.
+    """
+    by_pairs: tuple[tuple[tuple[Feature, ...], Callable[..., dict[str, float]]], ...] = (
+        (CO_OCCURRENCE, co_occurrence_features),
+        (RUN_LENGTH, run_length_features),
+        ((*NEIGHBORHOOD_DIFFERENCE, *DEPENDENCE), neighborhood_features),
     )
     found: dict[str, float] = {}
-    for family in by_pairs:
-        found |= family(levels, aggregation)
-    return found | zone_features(levels, shape_mask, aggregation)
+    for features, family in by_pairs:
+        if asked(features, codes):
+            found |= family(levels, aggregation)
+    if asked((*SIZE_ZONE, *DISTANCE_ZONE), codes):
+        found |= zone_features(levels, shape_mask, aggregation)
+    return found
 
 
 def _merged(counts: np.ndarray, aggregation: Aggregation) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +62,7 @@ def region_texture(
     spacing_mm: np.ndarray,
     discretization: Discretization,
     complete: bool = False,
+    codes: Collection[str] | None = None,
 ) -> RegionTexture:
     """Texture in the acquired slice plane, or in the volume where voxels are nearly cubes.
 
@@ -70,6 +72,7 @@ def region_texture(
         spacing_mm: voxel side along each axis of `values`.
         discretization: how values become gray levels.
         complete: every family; else co-occurrence and first-order features only.
+        codes: of every family only those with one of these codes, beside first-order features.
 
     Raises:
         ValueError: the region is too small for texture; says by how much.
@@ -83,7 +86,7 @@ def region_texture(
     _check_size(counted, voxels, by_slice)
     levels = discretization.levels(values, counted)
     if complete:
-        features = texture_features(levels, mask, aggregation)
+        features = texture_features(levels, mask, aggregation, codes)
         features |= _intensity_volume(values[counted], discretization)
     else:
         features = co_occurrence_features(levels, aggregation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.texture.discretization import RELATIVE_BINS, Discretization, discretization_of
-from MarrowAssessLib.texture.feature import ORIGINAL, OVER, SHAPE_OF, Feature
+from MarrowAssessLib.texture.feature import ORIGINAL, OVER, SHAPE_OF, Feature, asked
 from MarrowAssessLib.texture.features import (
     CO_OCCURRENCE,
     DEPENDENCE,
@@ -91,6 +91,7 @@ def radiomics_rows(
     tissue: str = "",
     ranges: Mapping[Contrast, Range] | None = None,
     more: Sequence[Filter] = (),
+    codes: Collection[str] | None = None,
 ) -> list[Row]:
     """Features of all regions in all images.
 
@@ -103,6 +104,7 @@ def radiomics_rows(
         ranges: voxels of an image with other values are left out (re-segmentation, IBSI 2.5); the
             region's shape stays.
         more: filters beside those, see `responses`.
+        codes: IBSI codes that are asked for; families without one of them need not be counted.
 
     Raises:
         InterruptedError: progress asked to cancel.
@@ -118,7 +120,7 @@ def radiomics_rows(
             tell(progress, (n + m / len(volumes)) / len(regions), "Counting features")
             before, kept = (done_before or {}).get(contrast, ""), (ranges or {}).get(contrast)
             part = _part(region, volume, filters, before, kept)
-            _add(row, contrast, part, references.get(contrast))
+            _add(row, contrast, replace(part, codes=codes), references.get(contrast))
         rows.append(row)
     return rows
 
@@ -178,6 +180,7 @@ class _Part:
         before: what was done to the image.
         coarser: how much wider bins of gray levels are than usual.
         kept: lowest and highest value that counts; None keeps all.
+        codes: of features that are asked for; None asks for all.
     """
 
     values: np.ndarray
@@ -188,6 +191,7 @@ class _Part:
     before: str = ""
     coarser: float = 1.0
     kept: Range | None = None
+    codes: Collection[str] | None = None
 
     @property
     def in_range(self) -> np.ndarray:
@@ -263,16 +267,17 @@ def _add_image(row: Row, name: str, part: _Part, bins: Discretization) -> None:
     one = _texture(row, name, part, bins)
     counted = part.mask & part.in_range
     spacing = tuple(part.spacing)
-    found = one.features | local_peaks(part.values, counted, spacing)
+    found = one.features | _peaks(part, part.values, counted)
     row.values |= {f"{name}_{ORIGINAL}_{code}": value for code, value in found.items()}
-    try:
-        shape = shape_features(part.values, part.mask, counted, spacing)
-    except ValueError as error:
-        row.missing[SHAPE_OF] = str(error)
-    else:
-        for code, value in shape.items():
-            of = f"{name}_{ORIGINAL}" if code in _OF_INTENSITIES else SHAPE_OF
-            row.values[f"{of}_{code}"] = value
+    if asked(SHAPE, part.codes):
+        try:
+            shape = shape_features(part.values, part.mask, counted, spacing)
+        except ValueError as error:
+            row.missing[SHAPE_OF] = str(error)
+        else:
+            for code, value in shape.items():
+                of = f"{name}_{ORIGINAL}" if code in _OF_INTENSITIES else SHAPE_OF
+                row.values[f"{of}_{code}"] = value
     if not part.filters:
         return
     near = _widened(_box(part.mask), peak_reach(part.spacing), part.mask.shape)
@@ -281,17 +286,25 @@ def _add_image(row: Row, name: str, part: _Part, bins: Discretization) -> None:
     left_out = ~part.in_range[near]
     for filtered, response in _responses(part, near):
         response[left_out] = np.nan
-        one = region_texture(response[inside], mask[inside], part.spacing, bins, complete=True)
-        found = one.features | local_peaks(response, mask & np.isfinite(response), spacing)
+        one = region_texture(
+            response[inside], mask[inside], part.spacing, bins, complete=True, codes=part.codes
+        )
+        found = one.features | _peaks(part, response, mask & np.isfinite(response))
         row.values |= {f"{name}_{filtered}_{code}": value for code, value in found.items()}
+
+
+def _peaks(part: _Part, values: np.ndarray, counted: np.ndarray) -> dict[str, float]:
+    """Local peaks of an image or a response of a part, if they are asked for."""
+    return local_peaks(values, counted, tuple(part.spacing)) if asked(LOCAL, part.codes) else {}
 
 
 def _texture(row: Row, name: str, part: _Part, bins: Discretization) -> RegionTexture:
     """Texture of a part; the row keeps how it was counted."""
     box = _box(part.mask)
     values = np.where(part.in_range, part.values, np.nan)[box]
+    bins = bins.coarser(part.coarser)
     one = region_texture(
-        values, part.mask[box], part.spacing, bins.coarser(part.coarser), complete=True
+        values, part.mask[box], part.spacing, bins, complete=True, codes=part.codes
     )
     row.settings[name] = f"{part.how}; {one.aggregation.value}; {one.discretization}"
     row.levels[name] = one.levels_text
