@@ -139,8 +139,7 @@ def test_variances_and_second_order_bias_are_those_of_numeric_derivatives(common
     parts = signal(at).reshape(2, 1, -1)
     fit = fit_voxels(
         (parts[0] + 1j * parts[1]).astype(np.complex64), times, fat, common, np.nan,
-        np.array([at[-2] / (2 * np.pi * span)], np.float32), np.array([at[-1] / span]),
-        np.array([weight * span**2]),
+        *np.array([[at[-2] / (2 * np.pi * span)], [at[-1] / span], [weight * span**2]], np.float32),
     )[0]  # fmt: skip
     for column, expected in (
         (FRACTION_VARIANCE, gradient @ covariance @ gradient),

@@ -88,8 +88,9 @@ def expected_steps(
             row,
             np.array(slab.shape),
             np.array(factors),
-            products[:, k],
-            pairs[:, k],
+            k,
+            products,
+            pairs,
         )
         turns = products[:, k, ..., 1:] * products[:, k, ..., :-1].conj()
         weight = np.abs(turns)
@@ -115,7 +116,7 @@ def expected_steps(
 
 
 @njit(cache=True, nogil=True)
-def _add_products(signals, own, index, row, shape, factors, products, pairs):
+def _add_products(signals, own, index, row, shape, factors, k, products, pairs):
     """Add products of the echoes of neighbors to those of their block, for `own` voxels of a slab.
 
     Args:
@@ -123,8 +124,9 @@ def _add_products(signals, own, index, row, shape, factors, products, pairs):
         row: of each voxel of the slab in `signals`, -1 where there is none.
         shape: of the slab.
         factors: voxels per block along each axis.
-        products: shape (3, rows and columns of blocks, echoes), along each axis; added to.
-        pairs: number of neighbors, shape (3, rows and columns of blocks); added to.
+        k: of the slab.
+        products: shape (3, slabs, rows and columns of blocks, echoes), along each axis; added to.
+        pairs: number of neighbors, shape (3, slabs, rows and columns of blocks); added to.
     """
     strides = np.array([shape[1] * shape[2], shape[2], 1])
     unit = np.empty(len(signals), np.float32)
@@ -150,9 +152,9 @@ def _add_products(signals, own, index, row, shape, factors, products, pairs):
                 real += turned[n].real
                 imag += turned[n].imag
             if (real * both) ** 2 + (imag * both) ** 2 > _ALIKE:
-                pairs[axis, j, i] += 1
+                pairs[axis, k, j, i] += 1
                 for n in range(signals.shape[1]):
-                    products[axis, j, i, n] += both * turned[n]
+                    products[axis, k, j, i, n] += both * turned[n]
 
 
 def block_field(

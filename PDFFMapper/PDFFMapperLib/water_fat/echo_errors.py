@@ -142,7 +142,8 @@ class Sample:
     def part(self, which: np.ndarray | slice) -> Sample:
         """Some of the voxels."""
         starts = None if self.starts_hz is None else self.starts_hz[which]
-        return replace(self, signals=self.signals[which], place=self.place[which], starts_hz=starts)
+        signals, place = (np.ascontiguousarray(one[which]) for one in (self.signals, self.place))
+        return replace(self, signals=signals, place=place, starts_hz=starts)
 
 
 def find_error(
@@ -319,7 +320,8 @@ def _varying(powers, place: np.ndarray) -> np.ndarray:
 def _starts(pattern: np.ndarray, sample: Sample, model, powers) -> list[np.ndarray]:
     """The few (constant, slopes) of a pattern's phase, in rad, that residuals favor."""
     stride = max(1, len(sample.signals) // _PROFILED)
-    signals, place = sample.signals[::stride], sample.place[::stride]
+    sample = sample.part(slice(None, None, stride))
+    signals, place = sample.signals, sample.place
     alternating = bool((np.abs(pattern) == 1).all())
     # Half a turn more of odd against even is a factor of -1 on all echoes. With equidistant echoes
     # a quarter turn more looks like a change of the field by half its period.

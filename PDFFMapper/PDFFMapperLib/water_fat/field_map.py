@@ -254,6 +254,7 @@ def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndar
     """
     frequencies = frequencies_of_one_period(model)
     tables = search_tables(model, frequencies)
+    signals = np.ascontiguousarray(signals)
     candidates = np.empty((len(signals), _CANDIDATES), np.float32)
     costs = np.empty((len(signals), _CANDIDATES), np.float32)
     _search(
@@ -355,7 +356,7 @@ def fit_from(
     if prior is None:
         prior = (np.zeros(len(signals), np.float32),) * 2
     return fit_voxels(
-        signals,
+        np.ascontiguousarray(signals),
         model.echo_times_s,
         model.fat,
         model.common_phase,
@@ -415,7 +416,7 @@ def _search(
     curves = np.empty((frequencies.size, LANES), np.float32)
     curve = np.full(frequencies.size + 2, np.inf, np.float32)  # and those next to its ends
     inside = curve[1:-1]
-    energy, smallest, scale = np.empty((3, LANES), np.float32)
+    energy, (smallest, scale) = np.empty(LANES, np.float32), np.empty((2, LANES), np.float32)
     cap = np.float32(_COST_CAP)
     freedom = max(2 * signals.shape[1] - (5 if common_phase else 6), 1)
     for first in range(0, len(signals), LANES):

@@ -71,9 +71,11 @@ def sum_around(
             _sum_slice(volume, k, reach, around)
             _take(around, mask[k], own[ends[k] : ends[k + 1]])
 
-    run_parallel(
-        lambda k: put(sets[:, ends[k] : ends[k + 1]], mask[k], 0.0, volumes[:, k]), range(len(mask))
-    )
+    def put_slice(k: int) -> None:
+        for volume, own in zip(volumes, sets, strict=True):
+            put(own[ends[k] : ends[k + 1]], mask[k], 0.0, volume[k])
+
+    run_parallel(put_slice, range(len(mask)))
     run_parallel(take, np.flatnonzero(np.diff(ends)))
     return sums.reshape(values.shape)
 
@@ -106,16 +108,15 @@ def _add_indices(mask, first, index):
 
 
 @njit(cache=True, nogil=True)
-def put(values, mask, outside, images):
-    """Make images, shape (sets, rows, columns), of values of a mask's voxels, (sets, voxels)."""
-    for s in range(len(values)):
-        n = 0
-        for j in range(mask.shape[0]):
-            for i in range(mask.shape[1]):
-                images[s, j, i] = outside
-                if mask[j, i]:
-                    images[s, j, i] = values[s, n]
-                    n += 1
+def put(values, mask, outside, image):
+    """Make an image, shape (rows, columns), of values of a mask's voxels."""
+    n = 0
+    for j in range(mask.shape[0]):
+        for i in range(mask.shape[1]):
+            image[j, i] = outside
+            if mask[j, i]:
+                image[j, i] = values[n]
+                n += 1
 
 
 @njit(cache=True, nogil=True)
@@ -130,7 +131,11 @@ def _take(image, mask, values):
 
 
 def by_parts(work: Callable[[slice], None], count: int) -> None:
-    """Call ``work(part)`` for the parts of `count` voxels, on all cores."""
+    """Call ``work(part)`` for the parts of `count` voxels, on all cores.
+
+    Give compiled code parts of arrays row by row: a part of a table's columns is contiguous only
+    where it is all of it, and for each of both the code would be compiled anew.
+    """
     run_parallel(lambda start: work(slice(start, start + _PART)), range(0, count, _PART))
 
 

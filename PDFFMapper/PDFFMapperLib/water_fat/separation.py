@@ -407,7 +407,7 @@ def _usable(
     echoes: np.ndarray, mask: np.ndarray | None, noise: float, notes: list[str]
 ) -> np.ndarray:
     finite = np.empty(echoes.shape[1:], bool)
-    run_parallel(lambda k: _check_finite(echoes[:, k], finite[k]), range(len(finite)))
+    run_parallel(lambda k: _check_finite(echoes, k, finite[k]), range(len(finite)))
     bad = int(finite.size - finite.sum())
     if bad:
         notes.append(f"{bad} voxels hold NaN or infinite values and were left out.")
@@ -430,22 +430,22 @@ def _usable(
 
 
 @njit(cache=True, nogil=True)
-def _check_finite(echoes, finite):
-    """Voxels of a slice all of whose echoes are finite."""
+def _check_finite(echoes, k, finite):
+    """Voxels of slice `k` all of whose echoes are finite."""
     finite[:] = True
     for n in range(len(echoes)):
         for j in range(finite.shape[0]):
             for i in range(finite.shape[1]):
-                finite[j, i] &= np.isfinite(echoes[n, j, i])
+                finite[j, i] &= np.isfinite(echoes[n, k, j, i])
 
 
 @njit(cache=True, nogil=True)
-def _count_zeros(echoes, mask, zeros):
-    """Add up the voxels of a slice's mask where each echo is 0."""
+def _count_zeros(echoes, k, mask, zeros):
+    """Add up the voxels of the mask of slice `k` where each echo is 0."""
     for n in range(len(echoes)):
         for j in range(mask.shape[0]):
             for i in range(mask.shape[1]):
-                zeros[n] += mask[j, i] and echoes[n, j, i] == 0
+                zeros[n] += mask[j, i] and echoes[n, k, j, i] == 0
 
 
 def check_echoes_alive(echoes: np.ndarray, mask: np.ndarray) -> None:
@@ -455,7 +455,7 @@ def check_echoes_alive(echoes: np.ndarray, mask: np.ndarray) -> None:
         ValueError: an echo is exactly 0 in more than half of the mask.
     """
     zeros = np.zeros((mask.shape[0], len(echoes)), np.int64)
-    run_parallel(lambda k: _count_zeros(echoes[:, k], mask[k], zeros[k]), range(len(zeros)))
+    run_parallel(lambda k: _count_zeros(echoes, k, mask[k], zeros[k]), range(len(zeros)))
     for n, nothing in enumerate(zeros.sum(0) / np.count_nonzero(mask)):
         if nothing > 0.5:
             raise ValueError(
@@ -508,9 +508,10 @@ _MAPS = ("pdff_percent", "r2star_per_s", "water", "fat", "off_resonance_hz", "re
 
 def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
     fits, failed, count = fitted.columns, fitted.failed, len(fitted.columns)
-    magnitudes = None
-    if not model.common_phase:
-        magnitudes = _magnitude_fraction(mask, fits, failed, fitted.noise, signed)
+    if model.common_phase:
+        fractions = np.ascontiguousarray(fits[:, FRACTION])
+    else:
+        fractions = _magnitude_fraction(mask, fits, failed, fitted.noise, signed)
     with np.errstate(divide="ignore"):
         level = fitted.noise / fitted.largest_echo
     dark = over_together(mask, [level], [1 / _LEAST_SIGNAL])[0]
@@ -523,7 +524,7 @@ def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
             fitted.noise[part],
             fitted.signal_energy[part],
             fitted.freedom,
-            fits[part, FRACTION] if magnitudes is None else magnitudes[part],
+            fractions[part],
             found.off_resonance_hz[part],
             found.swap_margin[part],
             failed[part],
@@ -531,7 +532,7 @@ def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
             fitted.among_borrowed[part],
             fitted.imprecise[part],
             doubt[part],
-            values[:, part],
+            tuple(values[:, part]),
         )
 
     by_parts(fill, count)
@@ -541,8 +542,8 @@ def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
     def put_slice(k: int) -> None:
         part = slice(ends[k], ends[k + 1])
         for volume, each in zip(volumes, values, strict=True):
-            put(each[None, part], mask[k], np.nan, volume[None, k])
-        put(doubt[None, part], mask[k], _LOW_SIGNAL, doubts[None, k])
+            put(each[part], mask[k], np.nan, volume[k])
+        put(doubt[part], mask[k], _LOW_SIGNAL, doubts[k])
 
     run_parallel(put_slice, range(len(mask)))
     return WaterFatResult(**dict(zip(_MAPS, volumes, strict=True)), doubt=doubts, mask=mask)
@@ -565,7 +566,7 @@ def _values(
     fits, noise, energy, freedom, fractions, start_hz, margin, failed, borrowed, among_borrowed,
     imprecise, doubt, maps,
 ):  # fmt: skip
-    """The values of `_MAPS` of voxels, shape (maps, voxels); their doubts are added to `doubt`.
+    """The values of each of `_MAPS` of voxels; their doubts are added to `doubt`.
 
     Args:
         fits: of the voxels, as the next ones: noise SD, sum of the squared echoes.
@@ -590,17 +591,18 @@ def _values(
             | _IMPRECISE * imprecise[v]
             | _CANCELED * canceled
         )
-        maps[:, v] = np.nan
+        for each in maps:
+            each[v] = np.nan
         if not failed[v] and not canceled:
-            maps[0, v] = 100 * fractions[v] - _small(100 * sd**2 * fit[FRACTION_BIAS], pdff_sd)
-            maps[6, v] = pdff_sd
+            maps[0][v] = 100 * fractions[v] - _small(100 * sd**2 * fit[FRACTION_BIAS], pdff_sd)
+            maps[6][v] = pdff_sd
         if not failed[v] and (not among_borrowed[v] or r2star_sd < _R2STAR_SURE_SD):
-            maps[1, v] = fit[R2STAR] - _small(sd**2 * fit[R2STAR_BIAS], r2star_sd)
-            maps[7, v] = r2star_sd
+            maps[1][v] = fit[R2STAR] - _small(sd**2 * fit[R2STAR_BIAS], r2star_sd)
+            maps[7][v] = r2star_sd
         if not failed[v]:
-            maps[2, v], maps[3, v] = fit[WATER], fit[FAT]
-        maps[4, v] = start_hz[v] if failed[v] else fit[OFFSET]
-        maps[5, v], maps[8, v] = 100 * residual, sd
+            maps[2][v], maps[3][v] = fit[WATER], fit[FAT]
+        maps[4][v] = start_hz[v] if failed[v] else fit[OFFSET]
+        maps[5][v], maps[8][v] = 100 * residual, sd
 
 
 def _without_r2star(result: WaterFatResult) -> list[str]:
@@ -740,9 +742,9 @@ def _along_common_phase(mask, water, fat, relative, sd, expected):
 
 def _imprecise(mask, fits, noise, failed) -> np.ndarray:
     """Voxels in whose neighborhood noise is more than the fit can bear without bias, bool."""
-    pdff, r2star = sds = np.empty((2, len(fits)), np.float32)
+    pdff, r2star = np.empty((2, len(fits)), np.float32)
     by_parts(
-        lambda part: _sds(fits[part], noise[part], failed[part], sds[:, part]),
+        lambda part: _sds(fits[part], noise[part], failed[part], pdff[part], r2star[part]),
         len(fits),
     )
     limits = _IMPRECISE_PDFF, _IMPRECISE_R2STAR_PER_S, USELESS_PDFF
@@ -751,13 +753,13 @@ def _imprecise(mask, fits, noise, failed) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _sds(fits, noise, failed, sds):
-    """SDs of the fraction and of R2* (1/s) of voxels, shape (2, voxels); NaN without a fit."""
+def _sds(fits, noise, failed, of_fraction, of_r2star):
+    """SDs of the fraction and of R2* (1/s) of voxels; NaN without a fit."""
     for v in range(len(fits)):
-        sds[:, v] = np.nan
+        of_fraction[v] = of_r2star[v] = np.nan
         if not failed[v]:
-            sds[0, v] = noise[v] * np.sqrt(fits[v, FRACTION_VARIANCE])
-            sds[1, v] = noise[v] * np.sqrt(fits[v, R2STAR_VARIANCE])
+            of_fraction[v] = noise[v] * np.sqrt(fits[v, FRACTION_VARIANCE])
+            of_r2star[v] = noise[v] * np.sqrt(fits[v, R2STAR_VARIANCE])
 
 
 def _borrow_r2star(mask, fits, noise, failed, refit) -> np.ndarray:
@@ -780,13 +782,13 @@ def _borrow_r2star(mask, fits, noise, failed, refit) -> np.ndarray:
     weights, again = np.empty((2, len(fits)), np.float32), np.empty(len(fits), bool)
     by_parts(
         lambda part: _weigh_r2star(
-            fits[part], noise[part], failed[part], variance[part], weights[:, part]
+            fits[part], noise[part], failed[part], variance[part], *weights[:, part]
         ),
         len(fits),
     )
     sums = sum_around(mask, weights)
     by_parts(
-        lambda part: _hides_r2star(variance[part], sums[:, part], around[part], again[part]),
+        lambda part: _hides_r2star(variance[part], *sums[:, part], around[part], again[part]),
         len(fits),
     )
     chosen = np.flatnonzero(again)
@@ -802,25 +804,25 @@ def _borrow_r2star(mask, fits, noise, failed, refit) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _weigh_r2star(fits, noise, failed, variance, weights):
-    """The variance of each voxel's R2*, its weight in a mean and its weighted R2*, (2, voxels)."""
+def _weigh_r2star(fits, noise, failed, variance, weights, weighted):
+    """The variance of each voxel's R2*, its weight in a mean and its weighted R2*."""
     for v in range(len(fits)):
         variance[v] = float(noise[v]) ** 2 * fits[v, R2STAR_VARIANCE]
         usable = not failed[v] and np.isfinite(variance[v])
         if not usable:
             variance[v] = np.inf
-        weights[0, v] = 1 / (variance[v] + _R2STAR_SPREAD**2)
-        weights[1, v] = weights[0, v] * fits[v, R2STAR] if usable else 0
+        weights[v] = 1 / (variance[v] + _R2STAR_SPREAD**2)
+        weighted[v] = weights[v] * fits[v, R2STAR] if usable else 0
 
 
 @njit(cache=True, nogil=True)
-def _hides_r2star(variance, sums, around, hidden):
+def _hides_r2star(variance, weights, weighted, around, hidden):
     """The mean R2* around each voxel, from sums of weights, and where noise hides the voxel's."""
     for v in range(len(variance)):
-        around[v] = sums[1, v] / max(sums[0, v], np.float32(1e-30))
+        around[v] = weighted[v] / max(weights[v], np.float32(1e-30))
         # A fast decay has a wider SD and yet is known; by its own R2* the slow would be chosen.
         unknown = max(_R2STAR_UNKNOWN_SD, around[v] / 2)
-        hidden[v] = variance[v] >= unknown**2 and sums[0, v] > 0
+        hidden[v] = variance[v] >= unknown**2 and weights[v] > 0
 
 
 def _failed(fits) -> np.ndarray:
@@ -835,30 +837,31 @@ def _pooled_noise(mask, residuals, failed, freedom) -> np.ndarray:
     over 30 times the median (vessels, edges) do not spread to their neighbors.
     """
     freedom = max(freedom, 1)
+    residuals = np.ascontiguousarray(residuals)
     some = residuals[:: len(failed) // _MANY + 1]
     some = some[~failed[:: len(failed) // _MANY + 1]]
     usual = float(np.median(some)) if some.size else 1.0
     energy, noise = np.empty((2, len(failed)), np.float32), np.empty(len(failed), np.float32)
     by_parts(
-        lambda part: _limited(residuals[part], failed[part], 30 * usual, energy[:, part]),
+        lambda part: _limited(residuals[part], failed[part], 30 * usual, *energy[:, part]),
         len(failed),
     )
     pooled = sum_around(mask, energy)
-    by_parts(lambda part: _mean_noise(pooled[:, part], usual, freedom, noise[part]), len(failed))
+    by_parts(lambda part: _mean_noise(*pooled[:, part], usual, freedom, noise[part]), len(failed))
     return noise
 
 
 @njit(cache=True, nogil=True)
-def _limited(residuals, failed, most, energy):
-    """Residuals of fitted voxels up to a limit, and 1 for each, shape (2, voxels); else 0."""
+def _limited(residuals, failed, most, energy, fitted):
+    """Residuals of fitted voxels up to a limit, and 1 for each; else 0."""
     for v in range(len(residuals)):
-        energy[0, v] = 0 if failed[v] else min(residuals[v], most)
-        energy[1, v] = not failed[v]
+        energy[v] = 0 if failed[v] else min(residuals[v], most)
+        fitted[v] = not failed[v]
 
 
 @njit(cache=True, nogil=True)
-def _mean_noise(pooled, usual, freedom, noise):
+def _mean_noise(energy, fitted, usual, freedom, noise):
     """Noise SDs from sums of residuals and of voxels; the usual one where these are few."""
     for v in range(len(noise)):
-        mean = pooled[0, v] / pooled[1, v] if pooled[1, v] >= 5 else usual
+        mean = energy[v] / fitted[v] if fitted[v] >= 5 else usual
         noise[v] = np.sqrt(max(mean, 1e-30) / freedom)

@@ -67,7 +67,7 @@ def signal_mask(
     """
     echoes = np.asarray(echoes, echoes.dtype.newbyteorder("="))  # compiled code knows no other
     level = np.empty(echoes.shape[1:], np.float32)
-    run_parallel(lambda k: _largest(echoes[:, k], level[k]), range(len(level)))
+    run_parallel(lambda k: _largest(echoes, k, level[k]), range(len(level)))
     some = level.ravel()[:: level.size // _MANY | 1]  # odd: of 256 columns none is left out
     high = float(np.percentile(some, 98)) or float(level.max())
     noise = background_noise(echoes) if noise is None else noise
@@ -149,13 +149,13 @@ def _square(value):
 
 
 @njit(cache=True, nogil=True)
-def _largest(echoes, level):
-    """Magnitude of the largest finite echo of each voxel of a slice."""
+def _largest(echoes, k, level):
+    """Magnitude of the largest finite echo of each voxel of slice `k`."""
     for j in range(level.shape[0]):
         for i in range(level.shape[1]):
             largest = 0.0
             for n in range(len(echoes)):
-                square = _square(echoes[n, j, i])
+                square = _square(echoes[n, k, j, i])
                 if square > largest and square < np.inf:
                     largest = square
             level[j, i] = math.sqrt(largest)
@@ -234,7 +234,7 @@ def _block_statistics(first: np.ndarray, last: np.ndarray) -> np.ndarray:
     of their squares and of their product; shape (6, blocks)."""
     high, wide = (min(_BLOCK, count) for count in first.shape)
     sums = np.zeros((6, first.shape[0] // high, first.shape[1] // wide))
-    _add_to_blocks(first, last, high, wide, sums)
+    _add_to_blocks(np.ascontiguousarray(first), np.ascontiguousarray(last), high, wide, sums)
     sums[1:] /= high * wide
     sums[0] = (sums[0] > 0.9 * high * wide) & np.isfinite(sums[3:5]).all(0)
     return sums.reshape(6, -1)

@@ -61,7 +61,7 @@ class VoxelSignals:
 
     def at(self, index: np.ndarray) -> np.ndarray:
         """Signals of voxels by flat index, complex64, shape (voxels, echoes)."""
-        signals = _gathered(self.echoes.reshape(len(self.echoes), -1), index)
+        signals = _gathered(self.echoes.reshape(len(self.echoes), -1), np.ascontiguousarray(index))
         if self.conjugated:
             np.conjugate(signals, out=signals)
         if self.error is not None:
