@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,22 @@ def test_no_age_or_no_source_gives_no_verdict(phantom):
         assert one.verdict == "no reference"
         assert one.z is None
         assert words in one.no_reference
+
+
+@pytest.mark.parametrize(("field_t", "verdict"), [(3.0, "above"), (0.3, "no reference")])
+def test_vbq_far_from_the_field_strength_of_every_source_is_not_judged(phantom, field_t, verdict):
+    patient = {"age_years": 45.0, "sex": "F", "field_strength_t": field_t}
+    pdff = with_map(phantom.study(), Contrast.PDFF, {"L1 marrow": 40.0}, **patient)
+    whole = phantom.study()
+    kept = [r for r in whole.regions if r.role is Role.MARROW or r.name == "L3 CSF"]
+    signal = {r.name: 80.0 if r.role is Role.MARROW else 20.0 for r in kept}
+    t1 = with_map(replace(whole, regions=kept), Contrast.T1, signal, **patient)
+    one = result(assess(t1), "vbq", "L1-L4")  # of 4, beyond every cut-off
+    judged = verdict == "above"
+    assert (one.verdict, one.z is not None, bool(one.cutoffs)) == (verdict, judged, judged)
+    assert ("no source is near 0.3 T" in one.no_reference) is not judged
+    assert not any(s.kind == "rule" for s in one.statements)
+    assert result(assess(pdff), "marrow_pdff", "L1").verdict == "within"
 
 
 def test_an_infant_s_report_suppresses_the_t1_rule(phantom):

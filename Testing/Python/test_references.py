@@ -310,6 +310,12 @@ def test_skewed_enhancement_is_log_normal_with_the_published_moments():
         (("vbq", "", 19.9, "M"), "covers 11-18 years and 20 years and older"),
         (("muscle_pdff", "psoas", 80, "M"), "covers 18-67 years"),
         (("enhancement", "L3", 8, "M"), "covers 18 years and older"),
+        (
+            ("vbq", "", 45, "F", 0.3),
+            "VBQ depends on field strength (2.77 ± 0.49 at 1.5 T and 2.20 ± 0.43 at 3 T), and no "
+            "source is near 0.3 T",
+        ),
+        (("vbq", "", 45, "F", 7.0), "no source is near 7 T"),
     ],
 )
 def test_no_reference_says_why(question, words):
@@ -320,6 +326,17 @@ def test_no_reference_says_why(question, words):
 
 def test_a_reference_needs_no_reason():
     assert no_reference_reason("vbq", "", 40, None) == ""
+
+
+@pytest.mark.parametrize(
+    ("quantity", "site", "field_t"),
+    [("vbq", "", 1.0), ("vbq", "", 5.0), ("vbq", "", None), ("marrow_pdff", "L3", 0.3)],
+)
+def test_a_field_not_far_from_the_sources_or_that_does_not_matter_keeps_them(
+    quantity, site, field_t
+):
+    assert expected(quantity, site, 45, "F", field_t) is not None
+    assert no_reference_reason(quantity, site, 45, "F", field_t) == ""
 
 
 def test_no_age_outside_the_band_of_the_source_is_answered():
@@ -364,8 +381,8 @@ def test_vbq_is_compared_at_its_field_strength():
     assert known.verdict(3.3) == "above"
     assert {d.records[0].id for d in known.others} == {"R130"}
     assert not any("which is not known here" in text for text in known.cautions)
-    low = expected("vbq", "", 45, "F", 0.5)
-    assert any("no reference is of 0.5 T" in text for text in low.cautions)
+    low = expected("vbq", "", 45, "F", 1.0)
+    assert any("no reference is of 1 T" in text for text in low.cautions)
 
 
 def test_site_matching():
@@ -644,6 +661,13 @@ def write_csv(path, rows, header="quantity,site,sex,age_years,value"):
 def cohort_rows(quantity="marrow_pdff", site="L3", sex="F", n=60, seed=30):
     ages, values = cohort_values(np.random.default_rng(seed), n)
     return [f"{quantity},{site},{sex},{a:.2f},{v:.3f}" for a, v in zip(ages, values, strict=True)]
+
+
+def test_own_controls_are_compared_at_any_field_strength(tmp_path):
+    rows = cohort_rows("vbq", "")
+    save_control_cohort(read_control_cohort(write_csv(tmp_path / "low field.csv", rows)))
+    found = expected("vbq", "", 45, "F", 0.3)
+    assert found.distribution.evidence == "own cohort" and not found.others
 
 
 def test_own_cohort_comes_first_and_is_named(tmp_path):

@@ -26,6 +26,7 @@ from MarrowAssessLib.prediction.patient_score import PatientScore, refuse_explor
 from MarrowAssessLib.references.beside import thresholds as published_cutoffs
 from MarrowAssessLib.references.expected import (
     expected,
+    in_far_field,
     no_reference_reason,
 )
 from MarrowAssessLib.references.findings_by_age import frequencies
@@ -126,7 +127,8 @@ def _result(
     quantity, site = measurement.quantity, measurement.site
     asked = (quantity, site, study.age_years, study.sex)
     expectation = expected(*asked, field_t)
-    cutoffs = published_cutoffs(*asked) if measurement.comparable else []
+    told = measurement.comparable and not in_far_field(quantity, field_t)
+    cutoffs = published_cutoffs(*asked) if told else []
     doubtful = tuple(
         region.name
         for region in study.regions

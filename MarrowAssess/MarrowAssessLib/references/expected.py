@@ -7,7 +7,8 @@ score a value. For the others, and for cut-offs, see `references.beside`.
 
 How `expected` chooses where several distributions apply, in this order:
 1. the user's own control cohort;
-2. the study's field strength, where the quantity depends on it and it is known;
+2. the study's field strength, where the quantity depends on it and it is known; where every
+   source's is over FAR_FIELD times it or below, none but own cohorts applies;
 3. a curve over age through published groups before the groups, which stand beside it;
 4. an age band of at most 40 years before one that spans adult life;
 5. the most specific site (see `match_site`);
@@ -38,6 +39,7 @@ from MarrowAssessLib.references.sites import levels, match_site
 PERCENTILES = (3, 10, 50, 90, 97)
 WIDE_BAND_YEARS = 40
 SAME_FIELD_T = 0.3
+FAR_FIELD = 2.0  # times: T1 and so weighting are others; VBQ falls by a fifth from 1.5 to 3 T
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,11 @@ def no_reference_reason(
     where = f" at {query.site}" if query.site else ""
     if query.age is None:
         return f"no reference: {name}{where} depends on age, and the age is not known"
+    if in_far_field(quantity, query.field_strength_t):
+        return (
+            f"no reference: {name}{where} depends on field strength ({_by_field(quantity)}), and "
+            f"no source is near {query.field_strength_t:g} T"
+        )
     at_age = [d for d in at_site if d.has_age(query.age)]
     if not at_age:
         return (
@@ -200,6 +207,14 @@ def no_reference_reason(
     )
     asked = f"not for {SEX_WORDS[query.sex]}" if query.sex else "and the sex is not known"
     return f"no reference: {name}{where} is known for {sexes}, {asked}"
+
+
+def in_far_field(quantity: str, field_strength_t: float | None) -> bool:
+    """Whether a quantity depends on field strength and no source is near that of the images."""
+    known = {d.field_strength_t for d in all_distributions(quantity)} - {None}
+    if not field_strength_t or not known:
+        return False
+    return all(max(f / field_strength_t, field_strength_t / f) > FAR_FIELD for f in known)
 
 
 def age_curve(
@@ -249,6 +264,7 @@ def _applying(query: Question) -> list[Distribution]:
     if query.age is None:
         return []
     ranked = []
+    far = in_far_field(query.quantity, query.field_strength_t)
     anchored = _anchored(query.quantity, query.age, query.sex)
     for one in [*anchored, *all_distributions(query.quantity, query.age)]:
         site = match_site(one.site, query.site)
@@ -257,7 +273,7 @@ def _applying(query: Question) -> list[Distribution]:
         wide = one.age_max is None or one.age_max - one.age_min > WIDE_BAND_YEARS
         own = one.evidence == "own cohort"
         of_field = _field_match(one, query)
-        if of_field is False:
+        if of_field is False or (far and not own):
             continue
         order = (
             not own,
@@ -283,22 +299,27 @@ def _field_match(one: Distribution, query: Question) -> bool | None:
 
 def _field_caution(query: Question, applying: list[Distribution]) -> tuple[str, ...]:
     """What to say where the values depend on a field strength that is not known, or not met."""
-    known = [d for d in all_distributions(query.quantity) if d.field_strength_t is not None]
-    if not known or any(d.evidence == "own cohort" for d in applying[:1]):
+    name, listed = QUANTITIES[query.quantity].name, _by_field(query.quantity)
+    if not listed or any(d.evidence == "own cohort" for d in applying[:1]):
         return ()
-    unit = QUANTITIES[query.quantity]
-    listed = " and ".join(
-        f"{d.mean:.{unit.digits}f} ± {d.sd:.{unit.digits}f} at {d.field_strength_t:g} T"
-        for d in known
-    )
     if query.field_strength_t is None:
-        return (f"{unit.name} depends on field strength ({listed}), which is not known here.",)
+        return (f"{name} depends on field strength ({listed}), which is not known here.",)
     if not any(d.field_strength_t is not None for d in applying):
         return (
-            f"{unit.name} depends on field strength ({listed}); no reference is of "
+            f"{name} depends on field strength ({listed}); no reference is of "
             f"{query.field_strength_t:g} T and this age.",
         )
     return ()
+
+
+def _by_field(quantity: str) -> str:
+    """What is published at each field strength, "" where the quantity does not depend on it."""
+    digits = QUANTITIES[quantity].digits
+    return " and ".join(
+        f"{d.mean:.{digits}f} ± {d.sd:.{digits}f} at {d.field_strength_t:g} T"
+        for d in all_distributions(quantity)
+        if d.field_strength_t is not None
+    )
 
 
 def _anchored(quantity: str, age: float, sex: str | None) -> list[Distribution]:
