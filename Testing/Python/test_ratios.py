@@ -5,6 +5,7 @@ import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
+from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.composition import composition
 from MarrowAssessLib.measures.measure import measure
@@ -337,7 +338,7 @@ def test_a_median_ratio_is_not_moved_by_a_bright_vessel(spine):
 def test_ratio_interval_covers_the_truth(spine):
     rng = np.random.default_rng(2)
     flat = spine.grid.array.copy()
-    covered, near = [], np.diag([0.4, 0.4, 0.4, 1.0])  # mm: no divisor too far for an interval
+    covered, near = [], np.diag([0.2, 0.2, 0.2, 1.0])  # mm: shading is no matter
     for _ in range(150):
         noisy = flat + rng.normal(0, 15, flat.shape)
         study = Study({Contrast.T1: Volume(noisy, near, "T1")}, spine.regions)
@@ -583,15 +584,59 @@ def test_vbq_of_whole_bodies_is_told_from_that_of_the_middle(width_mm, told):
     assert any("over whole vertebral bodies" in c for c in cautions_of(study, "vbq")) is told
 
 
-@pytest.mark.parametrize(("rows", "told"), [(58, False), (63, True)])
-def test_a_divisor_far_away_is_told_unless_shading_was_corrected(rows, told):
+def to_far_muscle(
+    signal: float, rows: int, voxel_mm: float = 1.0, contrast: Contrast = Contrast.T1
+) -> Study:
+    """Marrow of a signal, and muscle of 100 so many rows away."""
     array = np.full((6, 200, 20), 100.0, np.float32)
+    array[:, :10] = signal
     array += np.random.default_rng(0).normal(0, 5, array.shape)
     regions = [box("L3 marrow", Role.MARROW, "L3", 0), box("psoas", Role.MUSCLE, "psoas", rows)]
-    study = Study({Contrast.T1: Volume(array, np.eye(4), "T1")}, regions)
+    grid = np.diag([voxel_mm] * 3 + [1.0])
+    return Study({contrast: Volume(array, grid, "image")}, regions, 50.0, "F")
+
+
+@pytest.mark.parametrize(("rows", "told"), [(28, False), (33, True)])
+def test_a_divisor_far_away_is_told_unless_shading_was_corrected(rows, told):
+    study = to_far_muscle(110.0, rows)
     words = f"psoas lies {rows} mm away and coil shading was not corrected"
     assert any(words in c for c in cautions_of(study, "t1_marrow_muscle")) is told
-    (found,) = [m for m in measure(study).measurements if m.quantity == "t1_marrow_muscle"]
-    assert (found.ci95 is None) is told  # so no rule takes it for above or at most 1
     corrected = cautions_of(study, "t1_marrow_muscle", Settings(n4=True))
     assert not any("coil shading" in c for c in corrected)
+
+
+def test_the_interval_grows_by_what_shading_does_over_the_distance():
+    """exp(0.0052 x 130) = 1.97 either way, and what is new in another visit is still the noise."""
+    far, near = (
+        measure(to_far_muscle(110.0, 130, mm)).measurements[0] for mm in (1.0, 0.2)
+    )  # fmt: skip
+    (low, high), (least, most) = far.ci95, near.ci95
+    assert far.quantity == "t1_marrow_muscle" and far.value == near.value
+    assert (high / far.value, far.value / low) == pytest.approx((1.97, 1.97), abs=0.01)
+    assert "may change the ratio 2.0 times" in " ".join(far.cautions)
+    alone = (((high - low) / 3.92) ** 2 - far.alike_sd**2) ** 0.5
+    assert alone == pytest.approx((most - least) / 3.92, rel=1e-3) and near.alike_sd == 0
+
+
+@pytest.mark.parametrize(
+    ("signal", "rows", "tone", "word"),
+    [(89, 129, "", None), (89, 20, "unusual", "low"), (45, 129, "unusual", "low"),
+     (150, 60, "expected", "intermediate"), (150, 129, "", None), (220, 129, "expected", "high")],
+)  # fmt: skip
+def test_the_rule_of_1_takes_a_side_only_if_shading_cannot_change_it(signal, rows, tone, word):
+    """A healthy T12 read 0.89 with muscle 129 mm away, 1.57 with N4."""
+    found = assess(to_far_muscle(signal, rows))
+    (rule,) = [s for s in found.results[0].statements if s.kind == "rule"]
+    assert rule.tone == tone and ("no sure side" in rule.text) is (tone == "")
+    assert [f.word for one in found.signatures for f in one.findings] == ([word] if word else [])
+
+
+@pytest.mark.parametrize(
+    ("signal", "rows", "words"),
+    [(60, 20, "low on"), (150, 20, "intermediate on"), (250, 20, "high on"), (60, 60, "low on"),
+     (120, 60, "low or intermediate on"), (250, 60, "intermediate or high on"),
+     (400, 60, "high on"), (150, 129, "low or intermediate or high on")],
+)  # fmt: skip
+def test_a_word_is_said_only_if_shading_cannot_change_it(signal, rows, words):
+    found = assess(to_far_muscle(signal, rows, contrast=Contrast.FS_T2)).results[0]
+    assert any(s.text.startswith(words) for s in found.statements), found.statements

@@ -92,11 +92,10 @@ def signature(region: Region, measurements: list[Measurement], study: Study) -> 
     infant = study.age_years is not None and study.age_years < 1
     findings = []
     for sequence, prefix in (("T1", "t1"), ("T2", "t2"), ("fat-suppressed T2", "fs_t2")):
-        finding = _brightness(
-            sequence,
-            by_quantity.get(f"{prefix}_marrow_muscle"),
-            by_quantity.get(f"{prefix}_marrow_disc"),
-        )
+        to_muscle = by_quantity.get(f"{prefix}_marrow_muscle")
+        if sequence == "T1":
+            to_muscle = _on_a_side(to_muscle, WORD_LIMITS["T1"][0])
+        finding = _brightness(sequence, to_muscle, by_quantity.get(f"{prefix}_marrow_disc"))
         if finding and sequence == "T1" and infant and finding.word == "low":
             finding = Finding(
                 "T1",
@@ -142,6 +141,12 @@ def signature(region: Region, measurements: list[Measurement], study: Study) -> 
         flip_flop=_flip_flop(findings, by_quantity.get("fs_t2_marrow_muscle")),
         cautions=_cautions(region, study, findings),
     )
+
+
+def _on_a_side(one: Measurement | None, limit: float) -> Measurement | None:
+    """A ratio, but None where its interval holds the limit, as of a muscle far away."""
+    holds = one and one.ci95 and one.ci95[0] <= limit < one.ci95[1]
+    return None if holds else one
 
 
 def _brightness(

@@ -209,19 +209,30 @@ def _of_lesions(measurement: Measurement, cutoffs: list[Threshold]) -> list[Stat
 
 
 def _worded(measurement: Measurement, study: Study) -> list[Statement]:
-    """Low, intermediate or high, as a review words it; not where all normal children are high."""
+    """Low, intermediate or high, as a review words it, or what of these the interval allows.
+
+    Nothing where all normal children are high.
+    """
     sequence = _WORDED[measurement.quantity]
     if study.age_years is not None and study.age_years < 4:
         return []
     low, high = WORD_LIMITS[sequence]
-    sides = side_of(measurement, low), side_of(measurement, high)
-    word = "high" if sides[1] == ABOVE else "low" if sides[0] == AT_MOST else "intermediate"
+    at_low, at_high = side_of(measurement, low), side_of(measurement, high)
     meaning = {
         "low": "yellow marrow is low" if sequence != "T2" else "no marrow is low",
         "intermediate": "red marrow is intermediate",
         "high": "pathologic marrow is high" + (" and yellow too" if sequence == "T2" else ""),
-    }[word]
-    text = f"{word} on {sequence} ({meaning}; limits {low:g} and {high:g} by convention)"
+    }
+    possible = {
+        "low": at_low != ABOVE,
+        "intermediate": at_low != AT_MOST and at_high != ABOVE,
+        "high": at_high != AT_MOST,
+    }
+    words = [word for word, may_be in possible.items() if may_be]
+    meant = "; ".join(meaning[word] for word in words)
+    text = (
+        f"{' or '.join(words)} on {sequence} ({meant}; limits {low:g} and {high:g} by convention)"
+    )
     return [Statement(RULE, OPEN, text, (), MARROW_REVIEW_DOI)]
 
 
