@@ -8,6 +8,7 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.measures.spectrum_and_map import beside_map
+from MarrowAssessLib.measures.spectrum_place import elsewhere
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 from PDFFMapperLib.images.volume import Volume
@@ -160,6 +161,23 @@ def test_a_box_in_another_level_than_its_name_is_told(three, name):
     percent = int(text.split(" %")[0].split(": ")[1])
     assert text.startswith(f"{name}: ") and percent > 90
     assert f"in the marrow of L3 and 0 % in that of {name}; check the name" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "drawn", "told"),
+    [
+        ("lumbar", "L3", False),
+        ("sacrum", "S1", False),
+        ("L3", "V2", False),
+        ("left proximal femur", "left femoral neck", False),
+        ("left proximal femur", "right proximal femur", True),
+        ("proximal femur", "ilium", True),
+    ],
+)
+def test_a_box_in_a_part_of_what_it_is_named_after_is_not_elsewhere(three, name, drawn, told):
+    pdff = pdff_map()
+    inside = Region.from_mask("drawn", Role.MARROW, drawn, pdff.array < 70)
+    assert (elsewhere(name, three, [inside], pdff) is not None) == told
 
 
 def test_a_box_between_levels_or_without_a_place_is_not_told(three):

@@ -8,7 +8,7 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.spectroscopy.quality import points_kji
 
-from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.anatomy import Role, is_other_bone, level_index, skeletal_region
 
 if TYPE_CHECKING:  # a study without spectra does not wait for it
     from collections.abc import Iterable
@@ -41,7 +41,7 @@ def elsewhere(site: str, spectrum: Analysis, regions: Iterable[Region], grid: Vo
     center = np.rint(middle[:3]).astype(int)[::-1]
     share, holds = {site: 0.0}, set()
     for region in regions:
-        if region.role is Role.MARROW and region.site:
+        if region.role is Role.MARROW and (region.site == site or _exclude(site, region.site)):
             held = float(_inside(region, box).mean())
             share[region.site] = share.get(region.site, 0.0) + held
             if _inside(region, center)[0]:
@@ -54,6 +54,21 @@ def elsewhere(site: str, spectrum: Analysis, regions: Iterable[Region], grid: Vo
         f"{other} and {100 * share[site]:.0f} % in that of {site}; check the name of the spectrum, "
         "the names of the levels, and whether the patient moved between both."
     )
+
+
+def _exclude(one: str, other: str) -> bool:
+    """Whether no marrow is of both sites, as of two vertebrae, of two sides, of spine and femur.
+
+    Sacrum and S1 share marrow, as do proximal femur and femoral neck; of "lumbar" or "V2" nothing
+    tells which vertebrae they are.
+    """
+    levels = [level_index(site) for site in (one, other)]
+    if None not in levels:
+        return levels[0] != levels[1]
+    if not all(level_index(site) is not None or is_other_bone(site) for site in (one, other)):
+        return False
+    sides = {site.split()[0] for site in (one, other)}
+    return {"left", "right"} <= sides or skeletal_region(one) != skeletal_region(other)
 
 
 def _inside(region: Region, kji: np.ndarray) -> np.ndarray:
