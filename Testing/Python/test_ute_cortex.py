@@ -607,12 +607,17 @@ def test_thick_slices_of_a_shaft_that_tapers_blur_it_and_that_is_told(thickness)
     truth = TaperingTibia(thickness=thickness)
     found = find_cortex(ute_series(truth.volumes(3), KNOWN), 0.85)
     assert len(found.rings) == 3
-    assert any("leans 3." in n and "(it tapers or bends)" in n for n in found.notes)
+    assert any("leans 3." in n and "(it tapers, bends or is slightly obl" in n for n in found.notes)
     thick, sd = found.thickness_mm()
     assert abs(thick - truth.thickness_mm) < 1.96 * sd < 0.15
     levels = [one.told for one in found.rings.values()]
     ratio = ratio_of_levels(levels, found.model_sd_mm).times(100)
     assert ratio.lower < truth.porosity_index < ratio.upper < ratio.lower + 14
+    if thickness == 5.0:  # too little to be measured along the bone
+        slight = find_cortex(
+            ute_series(ObliqueTibia(degrees=2.8, ratio=6, full=3).volumes(), KNOWN), 0.85
+        )
+        assert any("leans 1.7 degrees" in n and "is slightly oblique)" in n for n in slight.notes)
     straight = find_cortex(ute_series(replace(truth, taper=0.0).volumes(3), KNOWN), 0.85)
     assert not any("leans" in note for note in straight.notes)
 

@@ -590,7 +590,8 @@ def _tilt_notes(found: _Found) -> list[str]:
         which = "an oblique cortex"
         if sections.slope:
             lean = np.rad2deg(np.arctan(sections.slope))
-            which = f"a wall that leans {lean:.1f} degrees along the bone (it tapers or bends)"
+            which = f"a wall that leans {lean:.1f} degrees along the bone (it tapers, bends or is "
+            which += "slightly oblique)"
         said.append(
             f"Slices of {sections.mm[0]:.2g} mm blur {which} by their profile: an SD of "
             f"{sections.profile * sections.mm[0]:.2g} mm fits best, between "

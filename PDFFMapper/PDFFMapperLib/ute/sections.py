@@ -159,7 +159,7 @@ class Slices(Sections):
 
     Attributes:
         profile: SD of their blur along the normal, of its side; as in them if not given.
-        slope: of the wall along the bone (RMS), by which it tapers or bends.
+        slope: of the wall along the bone (RMS), by which it tapers, bends or is slightly oblique.
     """
 
     profile: float | None = None
