@@ -56,7 +56,7 @@ from PDFFMapperLib.spectroscopy.rows import NONE, PRESS, STEAM
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum
 from PDFFMapperLib.spectroscopy.triglyceride import protons
-from phantoms.spectra import unforeseen
+from phantoms.spectra import hump, unforeseen
 
 SCHEMA_FILE = "Schemas/spectrum.schema.json"
 TE = (15.0, 20.0, 25.0, 30.0, 35.0)
@@ -1320,6 +1320,10 @@ def test_a_delay_is_told_from_a_baseline_where_the_data_tell():
     assert late.model.choice.delay
     value, sd = beside_baselines(late).value(fraction)
     assert sd < 3 * late.sd(fraction(late.model)) and abs(value - 30.0) < 1.96 * sd
+    for humps in (0, 1):  # each may stand for the other
+        late = replace(series, fids=series.fids + humps * hump(series, 600))
+        told = " ".join(MRS.measure(spectra_of(late)).cautions)
+        assert ("further off than its interval says" in told) == humps
     wide = replace(truth, fwhm_fat_hz=48.0, fwhm_water_hz=65.0)
     humped = unforeseen("narrow baseline", wide, [30.0], 150.0, np.random.default_rng(12))
     best = best_choice(humped, Choice())

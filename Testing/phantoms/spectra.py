@@ -26,14 +26,11 @@ def unforeseen(
     matrices whose couplings are 3 % larger than the model's.
     """
     series = simulated(truth, te_ms, 1e9, rng, NONE)
-    t = np.arange(series.fids.shape[1]) * series.dwell_s
     if kind == "asymmetric":
+        t = np.arange(series.fids.shape[1]) * series.dwell_s
         series.fids *= 0.7 + 0.3 * np.exp(2j * np.pi * 15 * t)
     elif kind in ("baseline", "narrow baseline"):
-        hz = (2.5 - series.center_ppm) * series.frequency_mhz
-        wide = 600 if kind == "baseline" else 300
-        hump = np.exp(2j * np.pi * hz * t - (np.pi * wide * t) ** 2 / (4 * np.log(2)))
-        series.fids += 0.05 * np.abs(series.fids[:, :1]) * hump * _phase(series)
+        series.fids += hump(series, 600 if kind == "baseline" else 300)
     elif kind == "J modulated":
         series = replace(series, fids=_coupled(series), sequence=PRESS)
     noise = rng.normal(0, 1 / snr, (2, *series.fids.shape))
@@ -41,9 +38,12 @@ def unforeseen(
     return series
 
 
-def _phase(series: Series) -> np.ndarray:
-    first = series.fids[:, :1]
-    return first / np.abs(first)
+def hump(series: Series, wide_hz: float) -> np.ndarray:
+    """A Gaussian line of 5 % of all signal at 2.5 ppm, shape of the signals."""
+    t = np.arange(series.fids.shape[1]) * series.dwell_s
+    hz = (2.5 - series.center_ppm) * series.frequency_mhz
+    line = np.exp(2j * np.pi * hz * t - (np.pi * wide_hz * t) ** 2 / (4 * np.log(2)))
+    return 0.05 * series.fids[:, :1] * line
 
 
 def _coupled(series: Series) -> np.ndarray:

@@ -215,7 +215,7 @@ def analyze(
     values = _values(answers, refused, quality)
     cautions += _cautions(best, series, shift, refused)
     if "signal_fat_fraction" not in refused:
-        cautions += _left_out(averaged)
+        cautions += [*_left_out(averaged), *_alike(best.model)]
     cautions += _outside(spectra[0].voxel_ras, settings.bone)
     of_halves, apart = _halves(spectra, ready, best.model.choice)
     cautions += apart
@@ -383,6 +383,17 @@ def _left_out(averaged: Averaged) -> list[str]:
     if averaged.fits[0].model.choice.baseline_sds:
         return [f"{said} instead of {found.without:.1f} %, and were taken, as the data ask."]
     return [f"{said}; intervals were widened to hold what they say (--baseline gives it)."]
+
+
+def _alike(model: SpectrumModel) -> list[str]:
+    """Where a delay and a baseline, which imitate each other, were both taken."""
+    if not (model.choice.delay and model.choice.baseline_sds):
+        return []
+    return [
+        "The first point lies off the top of the echo, and a smooth baseline was taken: one may "
+        "stand for a part of the other, so that the fat fraction may be further off than its "
+        "interval says, most where lines are wide."
+    ]
 
 
 def _of_coupling(series: Series) -> list[str]:
