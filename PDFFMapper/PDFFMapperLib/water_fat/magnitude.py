@@ -36,6 +36,7 @@ _CHUNK = 20_000
 _STEPS = 40
 _ROUNDS = 8  # in which the shares of both sides settle
 _FEWEST = 0.02  # share of the voxels around that each side is thought to have at least
+_NEAR, _AROUND = (0, 1, 1), (1, 3, 3)  # voxels
 _LEAST_MARGIN = 4.0  # twice the log-likelihood ratio of the sides, under which it is a risk
 _MOST_DOUBTED = 2 / 3  # share of the voxels around; noise chose the others, and biased them
 _VAGUE_PDFF = 0.2  # typical SD over which medians of simulated tissue are biased by 10 points
@@ -162,9 +163,10 @@ def _over_noise_of_air(result: WaterFatResult, magnitudes: np.ndarray) -> float:
 def _likelier(mask, fits) -> np.ndarray:
     """The fit of each voxel's likelier side, with its margin over the other in place of the cost.
 
-    The prior of the sides is their share among the voxels around, by the likelihoods of these
-    (expectation maximization). Alone, most voxels of noisy images would be at risk, and those that
-    noise takes far from the other side would be left.
+    The prior of the sides is their share among other voxels. Alone, most voxels of noisy images
+    would be at risk, and those that noise takes far from the other side would be left. The nearest
+    voxels and those farther around must agree: fat that is 1 to 3 voxels wide is outvoted by the
+    water farther around.
     """
     every = np.arange(len(fits))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -173,15 +175,23 @@ def _likelier(mask, fits) -> np.ndarray:
     lower = fraction.argmin(1)
     ratio = (fits[every, 1 - lower, 6] - fits[every, lower, 6]).astype(float)
     ratio = np.where(alike, 0, np.nan_to_num(ratio))
-    prior, told = np.zeros(len(fits)), sum_around(mask, ~alike)
+    near, around = (ratio + _prior(mask, ratio, alike, reach) for reach in (_NEAR, _AROUND))
+    chosen = fits[every, np.where(near >= 0, lower, 1 - lower)]
+    agreed = np.where(near * around > 0, np.minimum(np.abs(near), np.abs(around)), 0)
+    chosen[:, 6] = np.where(alike, np.inf, agreed)
+    return chosen
+
+
+def _prior(mask, ratio, alike, reach) -> np.ndarray:
+    """Twice the logarithm of the sides' shares within `reach`, by the likelihoods of the voxels
+    there (expectation maximization)."""
+    prior, told = np.zeros(len(ratio)), sum_around(mask, ~alike, reach)
     for _ in range(_ROUNDS):
         likely = 1 / (1 + np.exp(-np.clip((ratio + prior) / 2, -50, 50)))
-        share = (sum_around(mask, np.where(alike, 0, likely)) + 0.5) / (told + 1)
+        share = (sum_around(mask, np.where(alike, 0, likely), reach) + 0.5) / (told + 1)
         share = np.clip(share, _FEWEST, 1 - _FEWEST)
         prior = 2 * np.log(share / (1 - share))
-    chosen = fits[every, np.where(ratio + prior >= 0, lower, 1 - lower)]
-    chosen[:, 6] = np.where(alike, np.inf, np.abs(ratio + prior))
-    return chosen
+    return prior
 
 
 def _result(mask, fits, signals, noise) -> WaterFatResult:
