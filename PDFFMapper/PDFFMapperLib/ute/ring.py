@@ -275,16 +275,22 @@ class _RingFit:
         whole[self.count - 1, self.count - 1] += 1 / MARROW_FAT_SD**2
         return whole
 
-    def _shapes(self, edges: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-        """What each level adds to the signals; derivatives of all shares by edges and blur."""
+    def _past_edges(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Places outward of the inner edge, of the outer one, and of the inner one as marrow's blur
+        has it, in SDs of the blur."""
         n, psf, more = self.n, self.psf, np.exp(edges[2 * self.n])
-        blur = psf * more
         a, b = self.edge @ edges[:n], self.edge @ edges[n : 2 * n]
         x = (self.distance - a) / psf + self.inward
         y = (self.distance - b) / psf + self.inward
-        z = (self.distance - a) / blur + more * self.inward
-        gauss = [np.exp(-0.5 * one**2) / (2 * np.pi) ** 0.5 for one in (x, y, z)]
-        shares = [1 - ndtr(z), ndtr(x) - ndtr(y), ndtr(y)]
+        return x, y, (self.distance - a) / (psf * more) + more * self.inward
+
+    def _shapes(self, edges: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """What each level adds to the signals; derivatives of all shares by edges and blur."""
+        psf = self.psf
+        blur = psf * np.exp(edges[2 * self.n])
+        x, y, z = places = self._past_edges(edges)
+        gauss = [np.exp(-0.5 * one**2) / (2 * np.pi) ** 0.5 for one in places]
+        shares = _shares(*places)
         slopes = [
             (gauss[2] / blur, 0.0 * y, gauss[2] * z),
             (-gauss[0] / psf, gauss[1] / psf, 0.0 * y),
@@ -580,11 +586,20 @@ class _RingFit:
 
     def _signals(self, own: np.ndarray, image: int) -> np.ndarray:
         """Of one image, by edges, blur, fat and its levels."""
-        marrow, levels = self.firsts[1], own[self.count :]
-        design = self._shapes(own[: self.count])[0]
-        water, fat = design[:, marrow:] @ levels[marrow:], design[:, :marrow] @ levels[:marrow]
+        parts = np.split(own[self.count :], self.firsts[1:])
+        shares = _shares(*self._past_edges(own[: self.count]))
+        fat, cortex, outside = (
+            share * (basis @ part)
+            for share, basis, part in zip(shares, self.of_level, parts, strict=True)
+        )
         turn = _turn_of(own[self.count - 1], self.fat[image])[0]
-        return _turned_sum(water, fat, turn)[0]
+        return _turned_sum(cortex + outside, fat, turn)[0]
+
+
+def _shares(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> list[np.ndarray]:
+    """Of marrow, cortex and outside, at places as `_past_edges` has them."""
+    below = ndtr(y)
+    return [1 - ndtr(z), ndtr(x) - below, below]
 
 
 def _padded(harmonic: np.ndarray, order: int, finer: int) -> np.ndarray:
