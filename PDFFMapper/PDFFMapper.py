@@ -238,6 +238,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.frame.running:
             self.frame.cancel()
             return
+        self.ui.applyButton.setFocus()  # a number that is being typed counts; macOS leaves it
         computing = _("Computing.")
         if self.frame.will_compile:
             computing = _("Compiling for this computer, once: this fit takes up to a minute.")

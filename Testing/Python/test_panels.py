@@ -1861,6 +1861,23 @@ def test_a_number_is_what_was_typed(panel, sample, name, key, typed, value):
     assert getattr(panel._parameterNode, key) == pytest.approx(value)
 
 
+def test_a_number_that_was_not_left_yet_counts_for_apply(panel, sample):
+    """On macOS a click on a button does not take the focus from the box that is typed into."""
+    panel.enter()
+    box, button = panel.ui.erosionSpinBox.qobject, panel.ui.applyButton.qobject
+    button.setFocusPolicy(Qt.TabFocus)
+    panel.ui.optionsCollapsibleButton.collapsed = False
+    box.window().show()
+    assert QTest.qWaitForWindowActive(box.window())
+    box.setFocus()
+    box.selectAll()
+    QTest.keyClicks(box, "1.5")
+    assert panel._parameterNode.erosionMm != 1.5
+    QTest.mouseClick(button, Qt.LeftButton)
+    assert panel._parameterNode.erosionMm == 1.5
+    assert panel.logic.session.assessment_of(sample.segmentation).settings.erosion_mm == 1.5
+
+
 def test_what_is_no_age_is_said_and_the_old_one_kept(panel, sample):
     panel.enter()
     type_into(panel.ui.ageLineEdit, "60")

@@ -86,6 +86,7 @@ class MeasuringRow:
         if self._frame.running:
             self._frame.cancel()
             return
+        self._ui.applyButton.setFocus()  # a number that is being typed counts; macOS leaves it
         with self._frame.working(_("The regions could not be measured."), True):
             if self.measure(self._frame.progress) is None and self._frame.canceled:
                 self._results.say(_("Canceled; the results are as they were before."))
