@@ -1277,6 +1277,18 @@ def test_an_age_curve_leads_back_to_the_layout_before(panel, sample):
     slicer.mrmlScene.RemoveNode(layout)
 
 
+def test_why_there_is_no_age_curve_is_said(panel, sample):
+    """Without an age it was said that none is known."""
+    panel.enter()
+    button = panel.ui.showChartButton
+    assert not button.enabled and button.toolTip == "Nothing is measured yet."
+    panel._parameterNode.ageYears = -1.0
+    panel.ui.applyButton.click()
+    panel.results.onClicked(*cell_at(panel, "L3", "PDFF\n%"))
+    assert not button.enabled
+    assert button.toolTip == "There is no age curve without the patient's age."
+
+
 def test_show_3d_is_not_pressed_before_anything_is_shown(panel, sample):
     sample.segmentation.GetSegmentation().RemoveRepresentation("Closed surface")
     applied(panel)

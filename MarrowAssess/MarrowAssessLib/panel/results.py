@@ -16,7 +16,7 @@ from slicer.i18n import tr as _
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.panel import words
 from MarrowAssessLib.scene import views
-from MarrowAssessLib.scene.choices import chosen_volumes
+from MarrowAssessLib.scene.choices import age_years, chosen_volumes
 from MarrowAssessLib.scene.segments import doubts
 from MarrowAssessLib.scene.shown import live_results, shows_3d
 from MarrowAssessLib.scene.visibility import show_labels, show_segmentation
@@ -223,15 +223,22 @@ class ResultsPane:
 
     def _offer_chart(self) -> str:
         """Offer the curve of the chosen number; returns why there is none, "" where there is."""
-        button, missing = self._ui.showChartButton, ""
-        if self.chosen and not self.chart:
-            number = f"{self.chosen.site} {self.chosen.quantity}".strip()
-            missing = _("No age curve of {number} is known.").format(number=number)
-        elif not self._charts:
-            missing = _("No age curve of these numbers is known.")
+        button = self._ui.showChartButton
+        missing = "" if (self.chart if self.chosen else self._charts) else self._without_chart()
         button.text = words.chart_name(self._opened)
         words.enable(button, missing, _("Show the patient on the age curve; again to return."))
         return missing
+
+    def _without_chart(self) -> str:
+        """Why there is no curve of the chosen number, or of any where none is chosen."""
+        if not self.rows:
+            return _("Nothing is measured yet.")
+        if age_years(self._frame.parameters) is None:
+            return _("There is no age curve without the patient's age.")
+        if self.chosen is None:
+            return _("No age curve of these numbers is known.")
+        number = f"{self.chosen.site} {self.chosen.quantity}".strip()
+        return _("No age curve of {number} is known.").format(number=number)
 
     def say(self, text: str, links: str = "") -> None:
         """Show sentences below the matrix, which take no room where there are none."""
