@@ -26,7 +26,8 @@ class Measurement:
         divided_by: names of the regions that their signal was divided by, if any.
         statistics: of the measured region; None where there are several.
         reference_statistics: of the region it is divided by, if any.
-        ci95: 95 % interval from the spread inside the regions (not from drawing them anew).
+        ci95: 95 % interval from the spread inside the regions (not from drawing them anew); of a
+            ratio to a tissue far away also from coil shading that was not corrected.
         value_without_n4: the same number from the uncorrected image, where N4 was used.
         words: what the number means by its own rule, such as "grade 2 wedge"; "" for most.
         how: settings that the number depends on and that differ from image to image, if any.
