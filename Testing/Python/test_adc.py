@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from PDFFMapperLib.diffusion.adc import fit_adc
 from PDFFMapperLib.diffusion.kurtosis import fit_kurtosis
+from PDFFMapperLib.diffusion.recipe import DIFFUSION
+from PDFFMapperLib.images.volume import Volume
 from phantoms.diffusion import rician
 
 B = np.array([0.0, 100.0, 400.0, 800.0])
@@ -63,16 +65,23 @@ def test_averages_weigh_and_narrow():
     assert four.adc_sd == pytest.approx(one.adc_sd / 2, rel=1e-3)
 
 
-def test_chosen_b_values_and_their_order():
+def test_b_values_may_come_in_any_order():
     b = np.array([400.0, 0.0, 800.0, 20.0])
-    signal = decay(b, 0.6)
-    signal[1] *= 1.3  # perfusion at b = 0
-    fit = fit_adc(signal, b, b_range=(15, 1000), sigma=1.0)
-    assert fit.adc == pytest.approx(0.6, rel=1e-3)
-    signal[2] *= 1.5  # the noise floor at b = 800
-    assert fit_adc(signal, b, b_range=(15, 400), sigma=1.0).adc == pytest.approx(0.6, rel=1e-3)
-    with pytest.raises(ValueError, match="within"):
-        fit_adc(signal, b, b_range=(2000, 3000))
+    assert fit_adc(decay(b, 0.6), b, sigma=1.0).adc == pytest.approx(0.6, rel=1e-3)
+
+
+def test_b_values_beyond_those_wanted_do_not_count():
+    disturbed = {0.0: 1.3, 20.0: 1.0, 400.0: 1.0, 800.0: 1.5}  # perfusion, and the noise floor
+    images = [
+        Volume(
+            np.full((1, 4, 4), by * decay(b, 0.6)), np.eye(4), f"b {b:g}", {"DiffusionBValue": b}
+        )
+        for b, by in disturbed.items()
+    ]
+    recipe = DIFFUSION.recipe("adc")
+    for settings, right in (({"lowest_b": 15, "highest_b": 400}, True), ({"lowest_b": 15}, False)):
+        (adc, *_) = recipe.make(images, sigma="1", mask=images[0], **settings)
+        assert np.allclose(adc.volume.array, 0.6, rtol=1e-3) is right
 
 
 def test_bad_voxels_are_nan_and_masked():

@@ -15,13 +15,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from PDFFMapperLib.diffusion import adc, scatter
 from PDFFMapperLib.diffusion.ivim_kernel import D_LIMIT, EXCESS_LIMITS, PRIOR_LOG_SD, fit_voxels
-from PDFFMapperLib.diffusion.voxelwise import VoxelFit, Voxels, run_blocks
+from PDFFMapperLib.diffusion.voxelwise import Known, VoxelFit, Voxels, run_blocks
 from PDFFMapperLib.maps.progress import Progress
+
+if TYPE_CHECKING:  # from Python 3.11 on
+    from typing import Unpack
 
 
 @dataclass
@@ -78,30 +82,23 @@ def fit_ivim(
     signal: np.ndarray,
     b_values: Sequence[float],
     *,
-    sigma: float | np.ndarray | None = None,
-    averages: Sequence[float] | None = None,
-    mask: np.ndarray | None = None,
-    noise: str = "rician",
     progress: Progress | None = None,
+    **known: Unpack[Known],
 ) -> IvimFit:
     """Full bi-exponential fit of S0, D, D* and f in every voxel.
 
     Args:
         signal: shape (..., n) of magnitude images (or real-valued ones with noise="gaussian").
         b_values: n values in s/mm^2; any order, repeats allowed, b = 0 not needed.
-        sigma: noise standard deviation of a single image in signal units, a number or one per
-            voxel; if None it is measured from the residuals of the whole series.
-        averages: how many images were averaged into each of the n; 1 if not given.
-        mask: voxels to fit, shape (...); all if not given.
-        noise: "rician" for magnitude images, "gaussian" for real-valued ones.
         progress: called with the fraction done; answering False cancels.
+        known: see `Known`.
 
     Raises:
         ValueError: too few b-values, shapes that do not match, noise that cannot be measured.
         InterruptedError: canceled.
     """
-    voxels = prepared(signal, b_values, sigma, averages, mask, noise)
-    return fit_prepared(voxels, noise, None, progress)
+    voxels = prepared(signal, b_values, **known)
+    return fit_prepared(voxels, None, progress)
 
 
 def fit_ivim_segmented(
@@ -109,11 +106,8 @@ def fit_ivim_segmented(
     b_values: Sequence[float],
     *,
     threshold: float = 200.0,
-    sigma: float | np.ndarray | None = None,
-    averages: Sequence[float] | None = None,
-    mask: np.ndarray | None = None,
-    noise: str = "rician",
     progress: Progress | None = None,
+    **known: Unpack[Known],
 ) -> IvimFit:
     """Segmented fit: D from b >= `threshold` (s/mm^2) alone, then S0, f and D* with D held.
 
@@ -124,7 +118,7 @@ def fit_ivim_segmented(
         ValueError: as `fit_ivim`, or fewer than two b-values on a side of the threshold.
         InterruptedError: canceled.
     """
-    voxels = prepared(signal, b_values, sigma, averages, mask, noise)
+    voxels = prepared(signal, b_values, **known)
     high = voxels.b * 1000 >= threshold
     if np.unique(voxels.b[high]).size < 2 or np.unique(voxels.b[~high]).size < 2:
         raise ValueError(
@@ -138,36 +132,20 @@ def fit_ivim_segmented(
         b=voxels.b[high],
         averages=voxels.averages[high],
     )
-    diffusion = adc.fit_prepared(part, noise)
+    diffusion = adc.fit_prepared(part)
     held = np.stack([np.maximum(diffusion.adc, 0.0).reshape(-1), diffusion.adc_sd.reshape(-1)])
     voxels.usable = voxels.usable[np.isfinite(held[:, voxels.usable]).all(axis=0)]
-    return fit_prepared(voxels, noise, held, progress)
+    return fit_prepared(voxels, held, progress)
 
 
-def prepared(
-    signal: np.ndarray,
-    b_values: Sequence[float],
-    sigma: float | np.ndarray | None,
-    averages: Sequence[float] | None,
-    mask: np.ndarray | None,
-    noise: str,
-) -> Voxels:
+def prepared(signal: np.ndarray, b_values: Sequence[float], **known: Unpack[Known]) -> Voxels:
     """The voxels to fit, with the noise given or measured; arguments as for `fit_ivim`.
 
     Raises:
         ValueError: as `fit_ivim`.
     """
-    voxels = scatter.prepared(
-        signal,
-        b_values,
-        parameters=4,
-        model="IVIM",
-        sigma=sigma,
-        averages=averages,
-        mask=mask,
-        noise=noise,
-    )
-    if voxels.b.size == 4 and sigma is None:
+    voxels = scatter.prepared(signal, b_values, parameters=4, model="IVIM", **known)
+    if voxels.b.size == 4 and known.get("sigma") is None:
         raise ValueError(
             "Four images leave no residual to measure the noise from: give sigma "
             "(from the background or from repeated images)."
@@ -176,10 +154,7 @@ def prepared(
 
 
 def fit_prepared(
-    voxels: Voxels,
-    noise: str,
-    held: np.ndarray | None = None,
-    progress: Progress | None = None,
+    voxels: Voxels, held: np.ndarray | None = None, progress: Progress | None = None
 ) -> IvimFit:
     """Fit voxels from `prepared`; `held` is D and its standard deviation per voxel, or None."""
     maps = np.full((12, voxels.signal.shape[0]), np.nan, dtype=np.float32)
@@ -188,7 +163,7 @@ def fit_prepared(
         index, signal = voxels.block(start, stop)
         maps[:, index] = fit_voxels(
             signal, voxels.sigma[index], voxels.precision[index], voxels.b, voxels.averages,
-            noise == "rician", None if held is None else held[:, index],
+            voxels.rician, None if held is None else held[:, index],
         )  # fmt: skip
 
     run_blocks(work, voxels.usable.size, progress)

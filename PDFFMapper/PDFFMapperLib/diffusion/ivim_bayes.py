@@ -20,6 +20,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
@@ -33,8 +34,11 @@ from PDFFMapperLib.diffusion.vector_math import (
     power_of_two,
     viewer,
 )
-from PDFFMapperLib.diffusion.voxelwise import Voxels, run_blocks
+from PDFFMapperLib.diffusion.voxelwise import Known, Voxels, run_blocks
 from PDFFMapperLib.maps.progress import Progress, share, tell
+
+if TYPE_CHECKING:  # from Python 3.11 on
+    from typing import Unpack
 
 LEARNING_VOXELS = 14_000
 LEARNING_CYCLES = 20
@@ -156,36 +160,29 @@ def fit_ivim_hierarchical(
     b_values: Sequence[float],
     *,
     distribution: IvimDistribution | None = None,
-    sigma: float | np.ndarray | None = None,
-    averages: Sequence[float] | None = None,
-    mask: np.ndarray | None = None,
-    noise: str = "rician",
     progress: Progress | None = None,
+    **known: Unpack[Known],
 ) -> IvimPosterior:
     """Learn the distribution of D, D* and f over the voxels, then estimate each voxel with it.
 
     Args:
-        signal: shape (..., n); other arguments as for `ivim.fit_ivim`.
+        signal: shape (..., n), as for `ivim.fit_ivim`.
         b_values: n values in s/mm^2.
         distribution: one learned before (from a cohort, say); learned from these voxels if None.
-        sigma: see `ivim.fit_ivim`.
-        averages: see `ivim.fit_ivim`.
-        mask: the region whose distribution is learned; all voxels if not given.
-        noise: see `ivim.fit_ivim`.
         progress: called with the fraction done; answering False cancels.
+        known: see `Known`; the mask is the region whose distribution is learned.
 
     Raises:
         ValueError: as `ivim.fit_ivim`, or the fit of no voxel converged.
         InterruptedError: canceled.
     """
-    voxels = prepared(signal, b_values, sigma, averages, mask, noise)
-    rician = noise == "rician"
-    own = fit_prepared(voxels, noise, None, share(progress, 0.0, 0.3))
+    voxels = prepared(signal, b_values, **known)
+    own = fit_prepared(voxels, None, share(progress, 0.0, 0.3))
     voxels.usable = np.flatnonzero(own.valid.reshape(-1))
     if voxels.usable.size == 0:
         raise ValueError("No voxel could be fitted: there is nothing to learn a distribution from.")
     if distribution is None:
-        distribution = _learned(voxels, own, rician, share(progress, 0.3, 0.6))
+        distribution = _learned(voxels, own, share(progress, 0.3, 0.6))
     grid = _grid(distribution, voxels)
     edges = (distribution.d_edges, distribution.d_star_edges, distribution.f_edges)
     estimates = _estimates(own)
@@ -196,8 +193,8 @@ def fit_ivim_hierarchical(
         out = np.empty((19, index.size), dtype=np.float32)
         _posteriors(
             block, voxels.sigma[index], voxels.precision[index],
-            tuple(each[index] for each in estimates), voxels.b, voxels.averages, rician,
-            *grid, *edges, out,
+            tuple(each[index] for each in estimates), voxels.b, voxels.averages,
+            voxels.rician, *grid, *edges, out,
         )  # fmt: skip
         maps[:, index] = out
 
@@ -239,9 +236,7 @@ def _result(
     )
 
 
-def _learned(
-    voxels: Voxels, own: IvimFit, rician: bool, progress: Progress | None
-) -> IvimDistribution:
+def _learned(voxels: Voxels, own: IvimFit, progress: Progress | None) -> IvimDistribution:
     """Maximum likelihood histogram of up to LEARNING_VOXELS voxels, by EM."""
     index = voxels.sample(LEARNING_VOXELS)
     d, d_star, f, d_sd, f_sd = (
@@ -276,7 +271,7 @@ def _learned(
         tell(progress, 0.2 * first / index.size)
         _likelihoods(
             block, voxels.sigma[index], voxels.precision[index], estimates, voxels.b,
-            voxels.averages, rician, *grid, first, min(first + _TOLD_AFTER, index.size),
+            voxels.averages, voxels.rician, *grid, first, min(first + _TOLD_AFTER, index.size),
             ends, columns, values,
         )  # fmt: skip
     if not ends[-1]:

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from PDFFMapperLib.diffusion.log_polynomial import fit_log_polynomial
 from PDFFMapperLib.diffusion.scatter import prepared
-from PDFFMapperLib.diffusion.voxelwise import VoxelFit, Voxels
+from PDFFMapperLib.diffusion.voxelwise import Known, VoxelFit, Voxels
 from PDFFMapperLib.maps.progress import Progress
+
+if TYPE_CHECKING:  # from Python 3.11 on
+    from typing import Unpack
 
 
 @dataclass
@@ -43,11 +47,8 @@ def fit_kurtosis(
     signal: np.ndarray,
     b_values: Sequence[float],
     *,
-    sigma: float | np.ndarray | None = None,
-    averages: Sequence[float] | None = None,
-    mask: np.ndarray | None = None,
-    noise: str = "rician",
     progress: Progress | None = None,
+    **known: Unpack[Known],
 ) -> KurtosisFit:
     """Maximum likelihood fit of S0, D and K in every voxel; arguments as for `adc.fit_adc`.
 
@@ -55,22 +56,13 @@ def fit_kurtosis(
         ValueError: too few b-values, shapes that do not match, noise that cannot be measured.
         InterruptedError: canceled.
     """
-    voxels = prepared(
-        signal,
-        b_values,
-        parameters=3,
-        model="Kurtosis",
-        sigma=sigma,
-        averages=averages,
-        mask=mask,
-        noise=noise,
-    )
-    return fit_prepared(voxels, noise, progress)
+    voxels = prepared(signal, b_values, parameters=3, model="Kurtosis", **known)
+    return fit_prepared(voxels, progress)
 
 
-def fit_prepared(voxels: Voxels, noise: str, progress: Progress | None = None) -> KurtosisFit:
+def fit_prepared(voxels: Voxels, progress: Progress | None = None) -> KurtosisFit:
     """Fit voxels from `scatter.prepared`; arguments as for `fit_kurtosis`."""
-    fit = fit_log_polynomial(voxels, 2, "ml", noise, progress)
+    fit = fit_log_polynomial(voxels, 2, "ml", progress)
     with np.errstate(invalid="ignore", divide="ignore"):
         valid = fit.valid & (fit.c1 > 0)
         d, c2 = np.where(valid, fit.c1, np.nan), np.where(valid, fit.c2, np.nan)

@@ -42,13 +42,13 @@ class LogPolynomialFit(VoxelFit):
 
 
 def fit_log_polynomial(
-    voxels: Voxels, order: int, method: str, noise: str, progress: Progress | None
+    voxels: Voxels, order: int, method: str, progress: Progress | None
 ) -> LogPolynomialFit:
     """Fit a polynomial of order 1 or 2 to voxels from `scatter.prepared`.
 
-    `method` is "ml" or "wls", `noise` "rician" or "gaussian". Where the noise is not known the
-    likelihood is Gaussian, and there are no standard deviations. Where there are no more images
-    than parameters the curve passes through all of them, and there is no residual.
+    `method` is "ml" or "wls". Where the noise is not known the likelihood is Gaussian, and there
+    are no standard deviations. Where there are no more images than parameters the curve passes
+    through all of them, and there is no residual.
 
     Raises:
         ValueError: unknown method.
@@ -58,7 +58,7 @@ def fit_log_polynomial(
         raise ValueError(f'The method is "ml" or "wls", not {method!r}.')
     unknown = voxels.sigma is None
     likelihood = LEAST_SQUARES if method == "wls" else GAUSSIAN
-    if method == "ml" and noise == "rician" and not unknown:
+    if method == "ml" and voxels.rician and not unknown:
         likelihood = RICIAN
     sigma = np.broadcast_to(1.0, voxels.signal.shape[:1]) if unknown else voxels.sigma
     maps = np.full((12, voxels.signal.shape[0]), np.nan, dtype=np.float32)

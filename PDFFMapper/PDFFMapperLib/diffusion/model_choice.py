@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +15,11 @@ from PDFFMapperLib.diffusion import adc, ivim, kurtosis
 from PDFFMapperLib.diffusion.adc import AdcFit
 from PDFFMapperLib.diffusion.ivim import IvimFit, prepared
 from PDFFMapperLib.diffusion.kurtosis import KurtosisFit
+from PDFFMapperLib.diffusion.voxelwise import Known
 from PDFFMapperLib.maps.progress import Progress
+
+if TYPE_CHECKING:  # from Python 3.11 on
+    from typing import Unpack
 
 MODELS = ("mono-exponential", "kurtosis", "ivim")
 PARAMETERS = {"mono-exponential": 2, "kurtosis": 3, "ivim": 4}
@@ -52,11 +57,8 @@ def choose_model(
     signal: np.ndarray,
     b_values: Sequence[float],
     *,
-    sigma: float | np.ndarray | None = None,
-    averages: Sequence[float] | None = None,
-    mask: np.ndarray | None = None,
-    noise: str = "rician",
     progress: Progress | None = None,
+    **known: Unpack[Known],
 ) -> ModelChoice:
     """Fit the three models in every voxel and compare them; arguments as for `ivim.fit_ivim`.
 
@@ -64,10 +66,10 @@ def choose_model(
         ValueError: as `ivim.fit_ivim`.
         InterruptedError: canceled.
     """
-    voxels = prepared(signal, b_values, sigma, averages, mask, noise)
-    fit = ivim.fit_prepared(voxels, noise, None, progress)
-    mono = adc.fit_prepared(voxels, noise)
-    curved = kurtosis.fit_prepared(voxels, noise)
+    voxels = prepared(signal, b_values, **known)
+    fit = ivim.fit_prepared(voxels, None, progress)
+    mono = adc.fit_prepared(voxels)
+    curved = kurtosis.fit_prepared(voxels)
     count = len(b_values)
     criteria = np.stack(
         [

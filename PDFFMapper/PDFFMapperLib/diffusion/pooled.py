@@ -112,7 +112,7 @@ def fit_pooled(
     unknown = set(models) - set(MODELS)
     if unknown or not models:
         raise ValueError(f"Models are {', '.join(MODELS)}; given were {', '.join(models)}.")
-    voxels = prepared(signal, b_values, sigma, averages, mask, "rician")
+    voxels = prepared(signal, b_values, sigma=sigma, averages=averages, mask=mask)
     noise_sd = float(np.sqrt(np.mean(voxels.sigma[voxels.usable] ** 2)))
     mean = voxels.signal[voxels.usable].mean(axis=0, dtype=float)
     data = _Data(voxels.b, mean / noise_sd, voxels.averages * voxels.usable.size)

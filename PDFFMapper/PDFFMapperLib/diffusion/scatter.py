@@ -9,13 +9,17 @@ voxel's measurements count for as much as their own class scatters.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from PDFFMapperLib.diffusion import ivim_kernel, log_polynomial_kernel
 from PDFFMapperLib.diffusion.log_polynomial_kernel import GAUSSIAN
 from PDFFMapperLib.diffusion.noise import chi_squared_quantile, rician_mean
-from PDFFMapperLib.diffusion.voxelwise import Voxels, prepare
+from PDFFMapperLib.diffusion.voxelwise import Known, Voxels, prepare
+
+if TYPE_CHECKING:  # from Python 3.11 on
+    from typing import Unpack
 
 _SAMPLE = 6000
 _CLASS = 300
@@ -30,36 +34,27 @@ def prepared(
     *,
     parameters: int,
     model: str,
-    sigma: float | np.ndarray | None,
-    averages: Sequence[float] | None,
-    mask: np.ndarray | None,
-    noise: str,
+    noise: str = "rician",
+    **known: Unpack[Known],
 ) -> Voxels:
     """The voxels to fit with their noise; sigma stays None where it cannot be measured.
 
-    Arguments as for `adc.fit_adc` and `voxelwise.prepare`. All voxels of the images serve to
-    measure the noise, not only those in the mask.
+    Arguments as for `voxelwise.prepare`. All voxels of the images serve to measure the noise, not
+    only those in the mask.
 
     Raises:
         ValueError: unknown noise, or as `voxelwise.prepare`.
     """
     if noise not in ("rician", "gaussian"):
         raise ValueError(f'The noise is "rician" or "gaussian", not {noise!r}.')
-    voxels = prepare(
-        signal,
-        b_values,
-        parameters=parameters,
-        model=model,
-        sigma=sigma,
-        averages=averages,
-        mask=mask,
-    )
+    voxels = prepare(signal, b_values, parameters=parameters, model=model, **known)
     voxels.precision = np.broadcast_to(np.float32(1), voxels.signal.shape[:1])
-    _measure(voxels, noise == "rician")
+    voxels.rician = noise == "rician"
+    _measure(voxels)
     return voxels
 
 
-def _measure(voxels: Voxels, rician: bool) -> None:
+def _measure(voxels: Voxels) -> None:
     """Set sigma, if it is not given, and the precision."""
     index = voxels.everywhere
     if not _models(voxels):
@@ -71,15 +66,13 @@ def _measure(voxels: Voxels, rician: bool) -> None:
     level = signal @ share
     order = np.argsort(level)
     if voxels.sigma is not None:
-        centers, scatter, errors = _scatter_by_class(
-            voxels, signal, level, voxels.sigma[index], rician
-        )
+        centers, scatter, errors = _scatter_by_class(voxels, signal, level, voxels.sigma[index])
         # Only scatter that is surely more than the given noise counts.
         excess = scatter * (1 - 2 * errors)
     else:
         unit = np.full(index.size, max(np.median(level), 1e-30) / 30)
         for _ in range(2):
-            centers, scatter, errors = _scatter_by_class(voxels, signal, level, unit, rician)
+            centers, scatter, errors = _scatter_by_class(voxels, signal, level, unit)
             scatter = scatter * np.interp(centers, level[order], unit[order])
             scatter = np.maximum(scatter, 1e-5 * centers.max())
             unit = np.interp(level, centers, scatter)
@@ -99,7 +92,7 @@ def _models(voxels: Voxels) -> list[str]:
 
 
 def _scatter_by_class(
-    voxels: Voxels, signal: np.ndarray, level: np.ndarray, unit: np.ndarray, rician: bool
+    voxels: Voxels, signal: np.ndarray, level: np.ndarray, unit: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Median signal, noise in `unit` and its relative error of each brightness class."""
     order = np.argsort(level)
@@ -122,7 +115,7 @@ def _scatter_by_class(
         found.append(np.sqrt(medians / chi_squared_quantile(0.5, degrees)))
     scatter = np.minimum.reduce(found)
     scatter[~np.isfinite(scatter)] = 1.0
-    if rician:
+    if voxels.rician:
         height = np.array([np.median(level[members] / unit[members]) for members in classes])
         ratio = height / np.maximum(scatter, 1e-12)
         scatter = scatter / _rician_narrowing(ratio)

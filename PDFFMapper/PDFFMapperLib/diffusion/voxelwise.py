@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
 from PDFFMapperLib.maps.progress import Progress, run_parallel
 
 BLOCK = 8192
+
+
+class Known(TypedDict, total=False):
+    """What is known of a series beside its signals of shape (..., n), for every fit.
+
+    Keys:
+        sigma: noise standard deviation of a single image in signal units, a number or one per
+            voxel; if None it is measured from the residuals of the whole series.
+        averages: how many images were averaged into each of the n; 1 if not given.
+        mask: voxels to fit, shape (...); all if not given.
+        noise: "rician" for magnitude images (if not given), "gaussian" for real-valued ones.
+    """
+
+    sigma: float | np.ndarray | None
+    averages: Sequence[float] | None
+    mask: np.ndarray | None
+    noise: str
 
 
 @dataclass
@@ -26,6 +44,7 @@ class Voxels:
         sigma: noise standard deviation of a single image, shape (voxels,), or None if unknown.
         precision: variance of that noise over the variance with which signals scatter, shape
             (voxels,), at most 1.
+        rician: whether the signals are magnitudes.
     """
 
     shape: tuple[int, ...]
@@ -36,6 +55,7 @@ class Voxels:
     averages: np.ndarray
     sigma: np.ndarray | None
     precision: np.ndarray | None = None
+    rician: bool = True
 
     def block(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Flat indices and signals (float64) of a run of usable voxels."""
@@ -126,9 +146,7 @@ def prepare(
         b_values: in s/mm^2, one per measurement, in any order, repeats allowed.
         parameters: number of distinct b-values that the model needs.
         model: what the model is called in messages.
-        sigma: noise standard deviation of one image in signal units; a number or one per voxel.
-        averages: number of images averaged into each measurement; 1 each if not given.
-        mask: voxels to fit, shape (...).
+        sigma, averages, mask: see `Known`.
 
     Raises:
         ValueError: shapes that do not match, too few distinct b-values, or no voxel to fit.
