@@ -235,6 +235,9 @@ def test_voxels_around_tell_the_side_but_do_not_decide_it():
     assert (chosen[:, 6] > 4)[np.arange(81) != 40].all()
     assert chosen[41, 1] > chosen[41, 0]  # fat among water
     assert (chosen[:, 1] < chosen[:, 0])[np.arange(81) != 41].all()
+    fits[41, :, :2] = (0.49, 0.51), (0.45, 0.55)  # both sides led to about the same
+    chosen = _likelier(mask, fits)
+    assert chosen[41, 6] == np.inf and chosen[41, 1] == np.float32(0.55)  # the likelier
     alone = _likelier(mask[:, :1, :1], fits[:1])
     assert 0 < alone[0, 6] < 6 and alone[0, 0] > alone[0, 1]
 

@@ -173,10 +173,9 @@ def _likelier(mask, fits) -> np.ndarray:
         fraction = fits[..., 1] / (fits[..., 0] + fits[..., 1])
         alike = ~(np.abs(fraction[:, 1] - fraction[:, 0]) > 0.05)
     lower = fraction.argmin(1)
-    ratio = (fits[every, 1 - lower, 6] - fits[every, lower, 6]).astype(float)
-    ratio = np.where(alike, 0, np.nan_to_num(ratio))
+    ratio = np.nan_to_num((fits[every, 1 - lower, 6] - fits[every, lower, 6]).astype(float))
     near, around = (ratio + _prior(mask, ratio, alike, reach) for reach in (_NEAR, _AROUND))
-    chosen = fits[every, np.where(near >= 0, lower, 1 - lower)]
+    chosen = fits[every, np.where(np.where(alike, ratio, near) >= 0, lower, 1 - lower)]
     agreed = np.where(near * around > 0, np.minimum(np.abs(near), np.abs(around)), 0)
     chosen[:, 6] = np.where(alike, np.inf, agreed)
     return chosen
