@@ -127,6 +127,23 @@ def test_a_body_too_far_away_may_be_another_level():
         register_body(blob(66), region, blob(106))
 
 
+def test_the_later_image_may_lie_and_be_stored_otherwise_or_not_show_the_body(phantom, body):
+    """60 mm higher, seen whole, its voxels counted backward along each axis."""
+    t1, _, region = body
+    center, higher = t1.to_ras(region.centroid_ijk()), np.array([0.0, 0.0, 60.0])
+    whole = phantom.study().volumes[Contrast.T1]
+    turned = np.diag([-1.0, -1.0, -1.0, 1.0])
+    turned[:3, 3] = np.array(whole.array.shape[::-1]) - 1
+    grid = whole.ijk_to_ras @ turned
+    grid[:3, 3] += higher
+    later = Volume(whole.array[::-1, ::-1, ::-1], grid, "T1")
+    found = register_body(t1, region, later, center + higher + [3.0, -4.0, 5.0])
+    assert (found.matrix @ [*center, 1.0])[:3] == pytest.approx(center + higher, abs=0.3)
+    assert found.ncc_after > 0.99 and found.moved_mm == pytest.approx(50**0.5, abs=0.3)
+    with pytest.raises(NotRegistered, match=r"not found again \(correlation -1\.00"):
+        register_body(t1, region, later, center + 10 * higher)
+
+
 @pytest.mark.parametrize("noise", [0.0, 5.0])
 def test_a_body_that_lies_where_it_was_expected_stays_there(body, noise):
     t1, _, region = body
