@@ -1,5 +1,6 @@
 """PET in regions of any grid: known uptake, ratios, scores, and what is said beside them."""
 
+import copy
 import json
 
 import numpy as np
@@ -211,7 +212,9 @@ def test_lean_mass_leads_for_children_and_between_visits():
     bare = pet()
     del bare.attributes["LeanBodyShare"]
     assert assess(study(bare, age=9)).color_of("L1 marrow").measurement.quantity == "marrow_suv"
-    changes = follow_up([visits[16], visits[16]], [0, 90])
+    later = copy.deepcopy(visits[16])
+    later["measurements"][0]["value"] *= 1.01
+    changes = follow_up([visits[16], later], [0, 90])
     pair = [c.quantity for c in changes if c.measured == ("L1 marrow",)]
     assert pair.index("marrow_sul") == pair.index("marrow_suv") - 1
     said = {(c.quantity, c.site, c.measured_now): "x" for c in changes}
