@@ -571,15 +571,18 @@ def test_complex_images_are_fitted_with_their_phases():
         assert low - (high - low) / 4 < true < high + (high - low) / 4 and high - low < 5, name
     assert "of complex signals, phases turning with the field" in facts["summary"]
     assert any("Voxels are of magnitudes" in one for one in facts["notes"])
-    coils = UTE.recipe("tri-component").make(images, mask=whole, sigma=1.0, coils=2)
+    corner = np.zeros(shape, np.uint8)
+    corner[0, :10, :10] = 1
+    some = images[0].with_array(corner)
+    coils = UTE.recipe("tri-component").make(images, mask=some, sigma=1.0, coils=2)
     assert any("several receivers have no phase" in one for one in coils[0].provenance["reading"])
     with pytest.raises(ValueError, match=r"images of other kinds were given \(imaginary, real\)"):
         UTE.recipe("tri-component").make(images, interleaves=",".join("1122" * 6))
-    moved = UTE.recipe("tri-component").make(images, mask=whole, sigma=1.0, register=True)
+    moved = UTE.recipe("tri-component").make(images, mask=some, sigma=1.0, register=True)
     assert "of magnitudes" in moved[0].provenance["summary"]
     assert any("lose their phase" in one for one in moved[0].provenance["reading"])
     few = [one for one in images if one.attributes["EchoTime"] in (0.032, 0.4, 2.2, 4.4, 6.6, 8.8)]
-    known = {"mask": whole, "sigma": 1.0, "t2star_pore": 3.0, "t2star_fat": 10.0}
+    known = {"mask": some, "sigma": 1.0, "t2star_pore": 3.0, "t2star_fat": 10.0}
     assert UTE.recipe("tri-component").make(few, **known)
     alone = [
         one.with_array(np.abs(one.array))
