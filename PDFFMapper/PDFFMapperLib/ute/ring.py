@@ -34,7 +34,7 @@ _BENT = 0.19  # blurs: SD of the mean thickness at which one image's variance is
 _CORE = 0.85  # of the way to the center, beyond which a voxel is nobody's
 _MOST_STEPS = 40
 _LEAST_TOLD = 0.01  # of a voxel of noise, or parameters of a signal that is none are open
-_LEAST_GAIN = 0.01  # of the log likelihood, in the last step
+_LEAST_GAIN = 0.01  # of the log likelihood, in the last step or expected of it
 _LEAST_INFORMATION = 0.1  # of a voxel in a step, or near the floor of noise it would go too far
 _LOG_BLUR = (0.0, np.log(4.0))  # of marrow, over that of the rest
 _LEAST_FAT = 0.2  # of marrow
@@ -428,12 +428,15 @@ class _RingFit:
                 right[self.count - 1] = 0.0
                 normal[self.count - 1], normal[:, self.count - 1] = 0.0, 0.0
                 normal[self.count - 1, self.count - 1] = 1.0
-            tried = parameters + _damped(normal, right, damping)
+            step = _damped(normal, right, damping)
+            tried = parameters + step
             tried[2 * self.n] = np.clip(tried[2 * self.n], *_LOG_BLUR)
             tried[self.count - 1] = np.clip(tried[self.count - 1], _LEAST_FAT, 1.0)
             found = self._around(tried)
             gain = found[2] - best
             if gain < 0:
+                if right @ step / 2 < _LEAST_GAIN:  # nor would a shorter one gain more
+                    break
                 damping = max(8 * damping, 1e-3)
                 if damping > 1e6:
                     break
