@@ -257,16 +257,22 @@ def test_pores_of_cortex_raise_pi_and_trabeculae_thicken_it_by_less_than_their_o
 # --- one image ------------------------------------------------------------------------------------
 
 
+def beyond(truth, layer):
+    """How much of each voxel lies outside the bone and a layer of so many voxels around it."""
+    place = np.arange(truth.size) - (truth.size - 1) / 2
+    row, column = np.meshgrid(place, place, indexing="ij")
+    outer = truth.edges(np.arctan2(row, column))[1]
+    far = gaussian_filter((np.hypot(row, column) > outer + layer) * 1.0, 1.2)
+    return far * truth._blurred()[2]
+
+
 def drawn_image(truth, marrow=1.6, outside=1.3, layer=None, slices=3):
     """A first echo of a tibia with stated levels; muscle up to `layer` voxels, fat beyond."""
     inside, bone, around = truth._blurred()
     shade = truth.snr * (1 - truth.shading * np.linspace(0, 1, truth.size)[:, None])
     true = marrow * inside + truth.cortex(0.032) * bone + outside * around
     if layer is not None:
-        place = np.arange(truth.size) - (truth.size - 1) / 2
-        row, column = np.meshgrid(place, place, indexing="ij")
-        outer = truth.edges(np.arctan2(row, column))[1]
-        true += 0.3 * gaussian_filter((np.hypot(row, column) > outer + layer) * 1.0, 1.2) * around
+        true += 0.3 * beyond(truth, layer)
     noise = np.random.default_rng(0).standard_normal((2, slices, *true.shape))
     array = (5 * np.abs(shade * true + noise[0] + 1j * noise[1])).astype(np.float32)
     return truth.volumes(1, (0.032,))[0].with_array(array)
@@ -319,6 +325,26 @@ def test_thin_layers_beside_cortex_are_refused_in_one_image_or_widen_its_interva
     assert upper - lower > 1.2 * (plain[2] - plain[1])
     with pytest.raises(ValueError, match=r"one image tells moves by 0\.[4-9] voxels with the"):
         one_image(drawn_image(truth, layer=3))
+
+
+@pytest.mark.parametrize("layer", [0.5, None])
+def test_thin_layers_beside_cortex_of_two_echoes_are_said(layer):
+    """Muscle between cortex and fat, which loses more of its signal: PI reads 2 points too high."""
+    truth = Tibia(thickness=5.0, radius=18, snr=60, fat_psf=0.85)
+    volumes = truth.volumes(3, (0.032, 2.2))
+    if layer:
+        shade = 5 * truth.snr * (1 - truth.shading * np.linspace(0, 1, truth.size)[:, None])
+        fat = beyond(truth, layer) * shade
+        volumes = [
+            v.with_array(np.abs(v.array + a * fat))
+            for v, a in zip(volumes, (0.3, -0.2), strict=True)
+        ]
+    found = find_cortex(ute_series(volumes, KNOWN), 0.85)
+    ratio = ratio_of_levels([one.told for one in found.rings.values()], found.model_sd_mm)
+    assert (100 * ratio.lower > truth.porosity_index) == bool(layer)
+    assert any("beside cortex is not marrow and muscle" in one for one in found.notes) == bool(
+        layer
+    )
 
 
 def test_a_bone_of_one_image_has_its_ratio_and_says_why_it_has_no_pi():
