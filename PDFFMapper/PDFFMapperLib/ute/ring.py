@@ -24,7 +24,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from PDFFMapperLib.ute.curve import Curve, closed_curve, harmonics, placed
-from PDFFMapperLib.ute.region_signal import bessels, information_of, lean_of
+from PDFFMapperLib.ute.region_signal import information_of, lean_of
 from PDFFMapperLib.ute.ring_levels import ImageLevels, LevelSignals, log_likelihood
 
 EDGE_ORDER, CORTEX_ORDER, MARROW_ORDER, OUTSIDE_ORDER = 6, 2, 2, 6
@@ -389,8 +389,9 @@ class _RingFit:
                 break
         return np.concatenate([edges, [MARROW_FAT], levels.ravel()])
 
-    def _around(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        """All signals, their derivatives (see `_Likeliest`) and the log likelihood."""
+    def _around(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+        """All signals, their derivatives (see `_Likeliest`), the log likelihood and its slopes by
+        the size of each signal."""
         count, marrow = self.count, self.firsts[1]
         design, slopes = self._shapes(parameters[:count])
         levels = parameters[count:].reshape(len(self.held), -1)
@@ -407,20 +408,18 @@ class _RingFit:
             own[:, :marrow] = by_fat[:, None] * design[:, :marrow]
             own[:, marrow:] = by_water[:, None] * design[:, marrow:]
         unusual = (parameters[count - 1] - MARROW_FAT) / MARROW_FAT_SD
-        likelihood = log_likelihood(self.held, signals, self.coils) - unusual**2 / 2
-        return signals, jacobian, likelihood
+        likelihood, score = log_likelihood(self.held, signals, self.coils)
+        return signals, jacobian, likelihood - unusual**2 / 2, score
 
     def _likeliest(self, parameters: np.ndarray, known_fat: bool = False) -> np.ndarray:
         """The parameters of highest likelihood, by Fisher scoring from a start.
 
         With `known_fat` the share of fat stays what it is.
         """
-        signals, jacobian, best = self._around(parameters)
+        signals, jacobian, best, score = self._around(parameters)
         damping = 1e-6
         for _ in range(_MOST_STEPS):
-            near = np.abs(signals)
-            score = self.held * bessels(self.held * near, self.coils)[1] - near
-            weight = np.maximum(information_of(near, self.coils), _LEAST_INFORMATION)
+            weight = np.maximum(information_of(np.abs(signals), self.coils), _LEAST_INFORMATION)
             right = self._gradient(jacobian, np.sign(signals) * score)
             right[self.count - 1] -= (parameters[self.count - 1] - MARROW_FAT) / MARROW_FAT_SD**2
             normal = self._information(jacobian, weight)
@@ -442,7 +441,7 @@ class _RingFit:
                     break
                 continue
             parameters, damping = tried, damping / 5
-            signals, jacobian, best = found
+            signals, jacobian, best, score = found
             if gain < _LEAST_GAIN:
                 break
         return parameters
@@ -499,10 +498,8 @@ class _RingFit:
         free = self.held.size - len(found)
         if free <= 0:
             raise ValueError("its voxels tell no ring of cortex")
-        signals, jacobian, _ = self._around(found)
-        near = np.abs(signals)
-        weight = np.maximum(information_of(near, self.coils), _LEAST_TOLD)
-        score = self.held * bessels(self.held * near, self.coils)[1] - near
+        signals, jacobian, _, score = self._around(found)
+        weight = np.maximum(information_of(np.abs(signals), self.coils), _LEAST_TOLD)
         misfit = float(np.sum(score**2 / weight) / free) ** 0.5
         information = self._information(jacobian, weight)
         information[2 * self.n, 2 * self.n] += 1e-9 * np.trace(information)

@@ -55,8 +55,8 @@ class LevelSignals:
         gradient = np.array([-ratio, 1.0])
         away = gradient @ self.levels / (gradient @ self.covariance @ gradient)
         signals = self.signals - away * np.tensordot(gradient, self.follow, 1)
-        fallen = log_likelihood(self.magnitudes, self.signals, self.coils)
-        fallen -= log_likelihood(self.magnitudes, signals, self.coils)
+        fallen = log_likelihood(self.magnitudes, self.signals, self.coils)[0]
+        fallen -= log_likelihood(self.magnitudes, signals, self.coils)[0]
         return 2 * self.share * fallen
 
 
@@ -75,11 +75,13 @@ class ImageLevels:
     by_mm: np.ndarray
 
 
-def log_likelihood(magnitudes: np.ndarray, signals: np.ndarray, coils: int) -> float:
-    """Of true signals, of either sign, in noise of SD 1 of some receivers."""
+def log_likelihood(
+    magnitudes: np.ndarray, signals: np.ndarray, coils: int
+) -> tuple[float, np.ndarray]:
+    """Of true signals, of either sign, in noise of SD 1 of some receivers; slopes by their size."""
     nu = np.abs(signals)
-    bessel = bessels(magnitudes * nu, coils)[0]
-    return float(np.sum(bessel - 0.5 * (magnitudes - nu) ** 2))
+    bessel, ratio = bessels(magnitudes * nu, coils)
+    return float(np.sum(bessel - 0.5 * (magnitudes - nu) ** 2)), magnitudes * ratio - nu
 
 
 def ratio_of_levels(rings: Sequence[LevelSignals], model_sd_mm: float = 0.0) -> Ratio:
