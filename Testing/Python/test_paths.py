@@ -13,6 +13,7 @@ from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
 from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.commands.demo import _write_ute
 from MarrowAssessLib.findings.assessment import assess
+from MarrowAssessLib.findings.statement import listed_verdict
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.sample.other_modalities import reference_regions
 from MarrowAssessLib.sample.phantom import FIELD_STRENGTH_T, TISSUES
@@ -123,7 +124,11 @@ def in_memory(study):
 
 def numbers(assessment):
     return {
-        (m.quantity, m.site, m.measured): (m.value, result.z, result.verdict)
+        (m.quantity, m.site, m.measured): (
+            m.value,
+            result.z,
+            listed_verdict(result.verdict, result.tone),
+        )
         for result in assessment.results
         for m in [result.measurement]
     }
@@ -187,7 +192,11 @@ def by_command_line(study, labels, beside, folder):
     assert cli.main([str(argument) for argument in arguments]) == 0
     content = json.loads((folder / "out" / "assessment.json").read_text())
     return {
-        (m["quantity"], m["site"], tuple(m["measured"])): (m["value"], m["z"], m["verdict"])
+        (m["quantity"], m["site"], tuple(m["measured"])): (
+            m["value"],
+            m["z"],
+            listed_verdict(m["verdict"], m["tone"]),
+        )
         for m in content["measurements"]
     }
 
