@@ -73,7 +73,9 @@ def test_vbq_far_from_the_field_strength_of_every_source_is_not_judged(phantom, 
     patient = {"age_years": 45.0, "sex": "F", "field_strength_t": field_t}
     pdff = with_map(phantom.study(), Contrast.PDFF, {"L1 marrow": 40.0}, **patient)
     whole = phantom.study()
-    kept = [r for r in whole.regions if r.role is Role.MARROW or r.name == "L3 CSF"]
+    (csf,) = [r for r in whole.regions if r.name == "L3 CSF"]
+    kept = [csf, replace(csf, name="L1 CSF", site="L1")]
+    kept += [r for r in whole.regions if r.role is Role.MARROW]
     signal = {r.name: 80.0 if r.role is Role.MARROW else 20.0 for r in kept}
     t1 = with_map(replace(whole, regions=kept), Contrast.T1, signal, **patient)
     one = result(assess(t1), "vbq", "L1-L4")  # of 4, beyond every cut-off
@@ -81,6 +83,7 @@ def test_vbq_far_from_the_field_strength_of_every_source_is_not_judged(phantom, 
     assert (one.verdict, one.z is not None, bool(one.cutoffs)) == (verdict, judged, judged)
     assert ("no source is near 0.3 T" in one.no_reference) is not judged
     assert not any(s.kind == "rule" for s in one.statements)
+    assert bool(result(assess(t1), "vbq_l1", "L1").cutoffs) is judged  # it was told at any field
     assert result(assess(pdff), "marrow_pdff", "L1").verdict == "within"
 
 

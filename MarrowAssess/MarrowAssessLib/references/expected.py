@@ -211,7 +211,8 @@ def no_reference_reason(
 
 def in_far_field(quantity: str, field_strength_t: float | None) -> bool:
     """Whether a quantity depends on field strength and no source is near that of the images."""
-    known = {d.field_strength_t for d in all_distributions(quantity)} - {None}
+    measured_alike = "vbq" if quantity.startswith("vbq") else quantity  # of other vertebrae
+    known = {d.field_strength_t for d in all_distributions(measured_alike)} - {None}
     if not field_strength_t or not known:
         return False
     return all(max(f / field_strength_t, field_strength_t / f) > FAR_FIELD for f in known)
