@@ -389,6 +389,24 @@ def test_only_opposed_phase_from_fifteen_is_called_unusual_by_the_model(study):
     assert tone("t1_marrow_disc", 0.2, 40) == ""
 
 
+@pytest.mark.parametrize(
+    ("half", "words", "tone"), [(0.05, "above what", "unusual"), (0.5, "not surely above what", "")]
+)
+def test_a_number_whose_interval_reaches_the_modelled_band_is_not_surely_outside(
+    study, half, words, tone
+):
+    """Of marrow over muscle 130 mm away 0.6 was "below", with an interval of 0.3 to 1.2."""
+    said = one_number(study, "opposed_in_ratio", 0.98, half, age_years=50)
+    (modelled,) = [s for s in said if s.kind == "modelled"]
+    assert (modelled.text.startswith(words), modelled.tone) == (True, tone)
+    (within,) = [
+        s
+        for s in one_number(study, "opposed_in_ratio", 0.4, half, age_years=50)
+        if s.kind == "modelled"
+    ]
+    assert within.text.startswith("within what") and within.agrees
+
+
 def test_stir_under_coil_shading_has_no_modelled_band(study):
     measurement = Measurement("fs_t2_marrow_muscle", "L3", 1.4, ("x",), ci95=(1.3, 1.5))
     adult = replace(study, age_years=50.0)

@@ -51,7 +51,7 @@ EXPECTED = (
     ("Shrunk to the measurement region of", "refined", "what was done with a label"),
 )
 OF_OTHERS = (  # said by modules that are not looked at here
-    "… muscle lies … mm away and coil shading was not corrected",
+    "The muscle lies over … mm away and coil shading was not corrected",
     "Opposed phase cannot tell a fat fraction from its complement",
     "Look at: …",
 )

@@ -187,9 +187,9 @@ def _methods(settings: Settings) -> list[str]:
     n4 = (
         f"T1, T2 and fat-suppressed T2 were corrected: {N4_METHOD}."
         if settings.n4
-        else "No bias-field correction was applied; intervals of marrow over a tissue more than "
+        else "No bias-field correction was applied; intervals of marrow over muscle more than "
         f"{FAR_APART_MM:g} mm away hold what coil shading may do, {100 * SHADING_PER_MM:.2f} % per "
-        "mm (95th percentile of what N4 changed in 18 images)."
+        "mm (95th percentile of what N4 changed in 18 images); those of VBQ do not."
     )
     interval = (
         "95 % intervals come from the spread and correlation of the voxels inside the regions; "

@@ -211,7 +211,7 @@ def _of_lesions(measurement: Measurement, cutoffs: list[Threshold]) -> list[Stat
 def _worded(measurement: Measurement, study: Study) -> list[Statement]:
     """Low, intermediate or high, as a review words it, or what of these the interval allows.
 
-    Nothing where all normal children are high.
+    Nothing where it allows all of them, or where all normal children are high.
     """
     sequence = _WORDED[measurement.quantity]
     if study.age_years is not None and study.age_years < 4:
@@ -229,6 +229,8 @@ def _worded(measurement: Measurement, study: Study) -> list[Statement]:
         "high": at_high != AT_MOST,
     }
     words = [word for word, may_be in possible.items() if may_be]
+    if len(words) == len(possible):
+        return []
     meant = "; ".join(meaning[word] for word in words)
     text = (
         f"{' or '.join(words)} on {sequence} ({meant}; limits {low:g} and {high:g} by convention)"
@@ -252,13 +254,16 @@ def _modelled(measurement: Measurement, study: Study, n4: bool) -> list[Statemen
     if band is None:
         return []
     verdict, known = band.verdict(measurement.value), QUANTITIES[quantity]
+    ends = measurement.ci95 or (measurement.value,)
+    sure = all(band.verdict(end) == verdict for end in ends)
     fields = " and ".join(f"{field:g}" for field in band.fields_t)
     text = (
-        f"{verdict} what a model of the sequence predicts at {fields} T: "
+        f"{'' if sure or verdict == 'within' else 'not surely '}{verdict} what a model of the "
+        f"sequence predicts at {fields} T: "
         f"{band.low:.{known.digits}f} to {known.format(band.high)} (modelled, not published)"
     )
     calls = quantity in ("opposed_in_ratio", "signal_drop")
-    unusual = calls and study.age_years >= VERDICT_FROM_YEARS and verdict != "within"
+    unusual = calls and study.age_years >= VERDICT_FROM_YEARS and verdict != "within" and sure
     tone = UNUSUAL if unusual else OPEN
     return [Statement(MODELLED, tone, text, band.records, agrees=verdict == "within")]
 

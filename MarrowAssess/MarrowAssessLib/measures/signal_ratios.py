@@ -40,9 +40,10 @@ def tissue_ratio(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
         distance = book.distance_mm(region, other)
         if not book.settings.n4 and distance > FAR_APART_MM:
             _widen(one, SHADING_PER_MM * distance)
-            one.cautions.append(
-                f"{other.name} lies {distance:.0f} mm away and coil shading was not corrected "
-                f"(N4), which may change the ratio {math.exp(SHADING_PER_MM * distance):.1f} times."
+            held = "; the interval holds what it may do" if one.ci95 else ""
+            one.cautions.append(  # alike at every level, so that a report says it once
+                f"The {other.role.value} lies over {FAR_APART_MM:g} mm away and coil shading was "
+                f"not corrected (N4){held}."
             )
         found.append(one)
     given = {region.role for region in book.drawn}  # but perhaps where the image has no values
