@@ -104,12 +104,14 @@ def test_readout_and_r2star_model_are_recorded(files, tmp_path):
     assert np.isfinite(found[phantom.labels == 7]).mean() > 0.95
 
 
-def test_magnitudes_with_typed_echo_times(files, tmp_path):
+def test_magnitudes_with_typed_echo_times(files, tmp_path, capsys):
     phantom, folder, magnitude, _ = files
     times = ",".join(f"{1000 * t:g}" for t in phantom.echo_times_s)
     arguments = ["pdff", *magnitude, "--echo-times", times, "--field", "3", "--out"]
     labels = str(folder / "labels.nrrd")
     assert main([*arguments, str(tmp_path), "--regions", labels]) == 0
+    whole = np.count_nonzero(phantom.labels == 8)
+    assert f" of {whole} voxels)" in capsys.readouterr().out
     found = regions(tmp_path / "waterfat_regions.csv")
     assert found[8, "PDFF"] == pytest.approx(80, abs=2)
     assert (8, "field") not in found

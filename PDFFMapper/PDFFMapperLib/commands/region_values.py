@@ -45,7 +45,8 @@ def of_maps(
             rows.append([region, each.name, unit, int(inside.sum()), values.size, *numbers])
             if each.name.startswith(_SAID) and "SD" not in each.name:
                 shown = f"mean {numbers[0]} {unit}" if values.size else "no usable voxel"
-                print(f"Region {region}, {each.name}: {shown} ({values.size} voxels)")
+                count = f"{values.size} of {np.count_nonzero(inside)} voxels"
+                print(f"Region {region}, {each.name}: {shown} ({count})")
     columns = ["region", "map", "unit", "voxels", "used", "mean", "sd", "median"]
     write_table(path, columns, rows)
 
