@@ -53,6 +53,7 @@ def test_magnitudes_over_the_whole_range():
         assert wrong.mean() < 0.01, name
     assert result.facts["noise_sd"] == pytest.approx(phantom.noise, rel=0.1)
     assert "only by fat's side peaks: voxels where both fit about as" in result.facts["notes"][0]
+    assert not any("no PDFF" in note for note in result.facts["notes"])
 
 
 def test_rician_noise_does_not_bias_fast_decay():
@@ -78,7 +79,11 @@ def test_wrong_magnitudes_get_one_sentence():
         (lambda: magnitude_water_fat(ones[:3], times[:3], 3), "at least 4"),
         (lambda: magnitude_water_fat(-ones, times, 3), "negative"),
         (lambda: magnitude_water_fat(ones * 1j, times, 3), "complex"),
-        (lambda: magnitude_water_fat(ones * 0, times, 3), "nothing to fit"),
+        (lambda: magnitude_water_fat(ones * 0, times, 3), "no voxel has signal over the noise"),
+        (
+            lambda: magnitude_water_fat(ones, times, 3, mask=ones[0] * 0),
+            "nothing to fit: no voxel of the mask has a finite signal",
+        ),
         (lambda: two_point_fat_fraction(ones[0], -ones[1]), "negative"),
         (lambda: two_point_fat_fraction(ones[0], ones[1, :1]), "alike"),
         (
@@ -168,6 +173,11 @@ def test_what_is_confident_is_not_what_noise_chose(fraction, decay, snr, least):
     result = magnitude_water_fat(echoes, times, 1.5, mask=disc)
     confident = result.confident[disc]
     assert confident.mean() >= least
+    untold = next(note for note in result.facts["notes"] if "have no PDFF: by echo times" in note)
+    signal = result.doubt[disc] & Doubt.LOW_SIGNAL == 0
+    assert float(untold.split(" %")[0]) == pytest.approx(
+        100 * (1 - confident.sum() / signal.sum()), abs=1
+    )
     if least:
         found = np.median(result.pdff_percent[result.confident])
         assert abs(found - 100 * fraction) < (10 if snr < 10 else 2)

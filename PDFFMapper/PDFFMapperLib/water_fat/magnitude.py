@@ -40,6 +40,8 @@ _NEAR, _AROUND = (0, 1, 1), (1, 3, 3)  # voxels
 _LEAST_MARGIN = 4.0  # twice the log-likelihood ratio of the sides, under which it is a risk
 _MOST_DOUBTED = 2 / 3  # share of the voxels around; noise chose the others, and biased them
 _VAGUE_PDFF = 0.2  # typical SD over which medians of simulated tissue are biased by 10 points
+_BY_NOISE = np.uint8(Doubt.SWAP_RISK | Doubt.IMPRECISE)
+_MANY_UNTOLD = 0.1  # share of the voxels
 _BEYOND = 0.05  # by which the fraction around may be below 0 or over 1
 _BEYOND_SDS = 1.5  # and how many SDs of a voxel; noise takes simulated lean tissue down by 1.3
 
@@ -96,6 +98,12 @@ def magnitude_water_fat(
     result = _result(mask, _likelier(mask, fits), flat[:, index], noise)
     if (left := _over_noise_of_air(result, magnitudes)) > FOLLOWED:
         notes.append(f"{MORE_THAN_NOISE.format(left)} Water and fat may be exchanged unmarked.")
+    if (untold := _untold(result)) > _MANY_UNTOLD:
+        notes.append(
+            f"{100 * untold:.0f} % of the voxels with signal have no PDFF: by echo times and noise "
+            "magnitudes do not tell whether water or fat is more there. With phase images "
+            "(--phase) complex echoes tell it in more of them."
+        )
     result.facts = {
         "method": "magnitude-only multi-echo, Rician likelihood, two starts",
         "fat_spectrum": spectrum.name,
@@ -123,7 +131,10 @@ def _checked(magnitudes, echo_times_s) -> tuple[np.ndarray, np.ndarray]:
 
 def _usable(magnitudes, mask, notes: list[str]) -> np.ndarray:
     """The voxels to fit."""
-    mask = signal_mask(magnitudes, notes=notes) if mask is None else np.asarray(mask) != 0
+    reason = "no voxel of the mask has a finite signal"
+    if mask is None:
+        mask, reason = signal_mask(magnitudes, notes=notes), "no voxel has signal over the noise"
+    mask = np.asarray(mask) != 0
     if mask.shape != magnitudes.shape[1:]:
         raise ValueError(
             f"The mask has shape {mask.shape}, the magnitudes {magnitudes.shape[1:]}; they must "
@@ -131,7 +142,7 @@ def _usable(magnitudes, mask, notes: list[str]) -> np.ndarray:
         )
     mask = mask & np.isfinite(magnitudes).all(0) & (magnitudes.max(0) > 0)
     if not mask.any():
-        raise ValueError("There is nothing to fit: no voxel has a finite signal.")
+        raise ValueError(f"There is nothing to fit: {reason}.")
     check_echoes_alive(magnitudes, mask)
     return mask
 
@@ -145,6 +156,13 @@ def _noise(sample, times, fat) -> float:
         residuals = np.median(best[:, 3])
         noise = math.sqrt(max(float(residuals) / (freedom * (1 - 2 / (9 * freedom)) ** 3), 0))
     return noise
+
+
+def _untold(result: WaterFatResult) -> float:
+    """Share of the voxels with signal that have no fraction for want of phase or for noise."""
+    signal = result.mask & (result.doubt & Doubt.LOW_SIGNAL == 0)
+    untold = (result.doubt != 0) & (result.doubt & ~_BY_NOISE == 0)
+    return np.count_nonzero(untold) / max(np.count_nonzero(signal), 1)
 
 
 def _over_noise_of_air(result: WaterFatResult, magnitudes: np.ndarray) -> float:
