@@ -2574,6 +2574,32 @@ def shown(mapper, name):
     return widget is not None and not widget.qobject.isHidden()
 
 
+def test_a_number_that_was_not_left_yet_counts_for_the_mapper(mapper):
+    from PDFFMapperLib.images.volume import Volume
+    from PDFFMapperLib.scene.volumes import volume_to_node
+
+    mapper.enter()
+    parameters = mapper.frame.parameters
+    mapper.ui.dixonInput.setCurrentText("water and fat")
+    signal = np.full((4, 12, 12), 500.0, np.float32)
+    for name, share in (("water", 0.6), ("fat", 0.4)):
+        node = volume_to_node(Volume(share * signal, np.eye(4), name))
+        setattr(parameters, f"{name}Volume", node)
+    mapper.ui.correctT1.checked = True
+    parameters.repetitionTimeMs, parameters.t1WaterMs, parameters.t1FatMs = 10.0, 1000.0, 300.0
+    box, button = mapper.ui.flipAngleDeg.qobject, mapper.ui.applyButton.qobject
+    button.setFocusPolicy(Qt.TabFocus)
+    box.window().show()
+    assert QTest.qWaitForWindowActive(box.window())
+    box.setFocus()
+    box.selectAll()
+    QTest.keyClicks(box, "8.5")
+    assert parameters.flipAngleDeg != 8.5
+    QTest.mouseClick(button, Qt.LeftButton)
+    assert parameters.flipAngleDeg == 8.5
+    assert parameters.mapNodes[0]
+
+
 def test_mapper_shows_the_rows_that_the_images_need(mapper):
     mapper.enter()
     assert shown(mapper, "table") and shown(mapper, "fatSpectrum")
