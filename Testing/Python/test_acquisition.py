@@ -488,6 +488,7 @@ GRE = {"ScanningSequence": "GR", "RepetitionTime": 6.0, "EchoTime": 1.2}
         (GRE, "R2*: IDEAL IQ", "r2star"),
         (GRE, "WATER: Ax LAVA-Flex", "water"),
         ({}, "dADC", "adc"),
+        ({**T2, "ScanningSequence": "SE\\EP", "ScanOptions": "FS"}, "head", None),
         ({**GRE}, "t2*_gre", None),
     ],
 )

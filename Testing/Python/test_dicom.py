@@ -449,6 +449,40 @@ def test_slices_that_drift_sideways_are_refused(tmp_path):
         _ = read_dicom_folder(tmp_path)[0].volumes
 
 
+def test_positions_rounded_to_a_tenth_are_no_drift(tmp_path):
+    """Older scanners write oblique slices so: .06 mm to either side, of pixels of .9 mm."""
+    uid = generate_uid()
+    for k in range(12):
+        data = header(series=uid)
+        data.ImagePositionPatient = [f"{value:.1f}" for value in position(k, 7.0)]
+        data.ImageOrientationPatient = [f"{value:.6f}" for value in orientation()]
+        data.PixelSpacing = [0.86, 0.86]
+        put_pixels(data, picture(k))
+        data.save_as(tmp_path / str(k))
+    (volume,) = read_dicom_folder(tmp_path)[0].volumes
+    assert volume.array.shape[0] == 12
+    np.testing.assert_allclose(volume.spacing, [0.86, 0.86, 7.0], atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("*ep_b0", "*ep_b50t", "ep_b1000#3"), {0, 50, 1000}),
+        (("*ep_b0_1000", "*tse2d1", ""), {None}),
+    ],
+)
+def test_b_values_that_only_the_sequence_names_keep_are_read(tmp_path, names, told):
+    """What anonymizing leaves of older Siemens diffusion images: neither maker nor private tags."""
+    for n, name in enumerate(names):
+        for k in range(2):
+            classic_slice(
+                tmp_path, f"{n}_{k}", k, picture(k), series="1.2", SequenceName=name,
+                Manufacturer="", InstanceNumber=2 * n + k, AcquisitionNumber=n,
+            )  # fmt: skip
+    (series,) = read_dicom_folder(tmp_path)
+    assert {one.attributes.get("DiffusionBValue") for one in series.contents} == told
+
+
 def test_listing_can_be_canceled(tmp_path):
     write_series(tmp_path)
     with pytest.raises(InterruptedError, match="canceled"):

@@ -250,7 +250,15 @@ def b_value_of(header: Dataset) -> tuple[float | None, str]:
         for value, source in candidates
         if value is not None and value >= 0
     ]
+    if not known and (named := named_b_value(header.get("SequenceName"))) is not None:
+        known = [(named, "sequence name (0018,0024)")]  # all that anonymizing leaves of Siemens
     return next((one for one in known if one[0] > 0), known[0] if known else (None, ""))
+
+
+def named_b_value(sequence_name: object) -> float | None:
+    """The b-value (s/mm^2) in a Siemens sequence name ("*ep_b50t", "ep_b1000#3"), if it has one."""
+    match = re.search(r"(?:^|[_*])b(\d+)(?:t|#\d+)?$", str(sequence_name or ""))
+    return float(match[1]) if match else None
 
 
 def without_ge_offset(b_value: float) -> float:

@@ -183,7 +183,7 @@ def role_and_ground(
     role = guess_role(attributes, description)
     component = attributes.get("ImageComponent")
     if role is None:
-        return None, f"a {component} image" if component in ("phase", "real", "imaginary") else (
+        return None, f"{component} image" if component in ("phase", "real", "imaginary") else (
             "name and timing do not settle it"
         )  # fmt: skip
     if product_of_image_type(image_type_of(attributes)) or is_diffusion_map(attributes):

@@ -166,7 +166,12 @@ def _named_dixon_roles(text: str) -> set[str]:
 
 
 def _weighting(attributes: Mapping[str, object], text: str) -> str | None:
-    """T1 or T2 by name, if the timing does not contradict; by timing alone for spin echo."""
+    """T1 or T2 by name, if the timing does not contradict; by timing alone for spin echo.
+
+    Echo-planar images have neither: they are of diffusion, perfusion or function.
+    """
+    if "EP" in words_of(attributes.get("ScanningSequence")):
+        return None
     names = {name for name in ("T1", "T2") if _says(text, _WEIGHTED[name])}
     if len(names) > 1:
         return None

@@ -299,9 +299,10 @@ def _check_spacing(frames: list[Frame], normal: np.ndarray, label: str, notes: l
             f"{steps[n]:.2f} mm apart, the others {step:.2f} mm; a slice is missing or the spacing "
             "is uneven; copy the series again."
         )
-    straight = positions[0] + np.outer(positions @ normal - positions[0] @ normal, normal)
-    aside = np.abs(positions - straight).max()
-    if aside > 0.05 * max(frames[0].pixel_spacing) + _POSITION_TOLERANCE_MM:
+    across = positions - np.outer(positions @ normal, normal)
+    aside = np.abs(across - across.mean(axis=0)).max()
+    pixel = max(frames[0].pixel_spacing)
+    if aside > max(0.05 * pixel, min(_ROUNDING_MM, _QUARTER * pixel)) + _POSITION_TOLERANCE_MM:
         raise ValueError(
             f"{label}: its slices are not stacked along their normal (they drift {aside:.2f} mm "
             "sideways); reformat the series on the scanner."

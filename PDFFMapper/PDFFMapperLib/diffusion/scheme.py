@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from PDFFMapperLib.dicom.facts import without_ge_offset
+from PDFFMapperLib.dicom.facts import named_b_value, without_ge_offset
 from PDFFMapperLib.images.attributes import image_type_of, is_diffusion_map
 from PDFFMapperLib.images.volume import Volume
 
@@ -257,7 +256,7 @@ def _siemens_low_b(
         for n, value in enumerate(values)
         if value == 0 and "SIEMENS" in str(attributes[n].get("Manufacturer", "")).upper()
     ]
-    named = [_named_b_value(attributes[n]) for n in zeros]
+    named = [named_b_value(attributes[n].get("SequenceName")) for n in zeros]
     for n, name in zip(zeros, named, strict=True):
         if name:
             values[n] = name
@@ -275,11 +274,6 @@ def _siemens_low_b(
             "b-values of the protocol, one per volume."
         )
     return values
-
-
-def _named_b_value(attributes: Mapping[str, object]) -> float | None:
-    match = re.search(r"(?:^|[_*])b(\d+)(?:t|#\d+|_|$)", str(attributes.get("SequenceName", "")))
-    return float(match[1]) if match else None
 
 
 def _without_doubled_traces(
