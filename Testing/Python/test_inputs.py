@@ -1281,9 +1281,36 @@ def test_inspect_lists_what_was_found_and_what_was_not(tmp_path, capsys):
     assert found.left_out == ["files that are neither image, spectrum nor DICOM: 1 x .txt."]
     assert main(["inspect", str(folder)]) == 0
     text = capsys.readouterr().out
-    assert "#3 a series" in text and "pdff: 3 volumes." in text
+    assert "#3 a series" in text and "pdff: 3 volumes, TE 2, 4, 6 ms." in text
     assert main(["inspect", str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["series"][0]["name"] == "3"
+
+
+def test_inspect_folds_volumes_that_are_alike(tmp_path, capsys):
+    """Twenty points in time, or the blocks of slices at five discs, are one line."""
+    from MarrowAssessLib.commands.main import main
+
+    for n in range(5):
+        for k in range(3):
+            classic_slice(
+                tmp_path, f"{n}_{k}", 10 * n + k, STACK[k], series="1.2", SeriesNumber=4,
+                InstanceNumber=3 * n + k + 1, EchoTime=100, RepetitionTime=4000,
+            )  # fmt: skip
+    assert main(["inspect", str(tmp_path)]) == 0
+    (line,) = (text for text in capsys.readouterr().out.splitlines() if "4:1" in text)
+    assert line.strip().startswith("4:1 to 4:5: ") and line.endswith("(5 volumes alike)")
+
+
+def test_a_map_that_keeps_a_b_value_is_no_diffusion_image(tmp_path, capsys):
+    from MarrowAssessLib.commands.main import main
+
+    for k in range(3):
+        classic_slice(
+            tmp_path, f"{k}", k, STACK[k], series="1.2", SeriesNumber=7, DiffusionBValue=500.0,
+            SeriesDescription="Apparent Diffusion Coefficient", InstanceNumber=k + 1,
+        )  # fmt: skip
+    assert main(["inspect", str(tmp_path)]) == 0
+    assert "ivim: the folder: no diffusion series" in capsys.readouterr().out
 
 
 def test_inspect_knows_ute_pet_spectra_and_what_is_no_image(tmp_path):

@@ -6,6 +6,8 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
 from MarrowAssessLib.findings.assessment import assess
+from MarrowAssessLib.findings.summary import headlines
+from MarrowAssessLib.findings.verdict import verdict
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.composition import composition
 from MarrowAssessLib.measures.measure import measure
@@ -75,6 +77,38 @@ def test_vbq_variants_follow_their_definitions(spine):
 def test_tissue_ratios_use_the_named_regions(spine):
     assert value(spine, "t1_marrow_muscle", "L4") == pytest.approx(160 / 60)
     assert value(spine, "t1_marrow_disc", "L2") == pytest.approx(100 / 80)
+
+
+@pytest.mark.parametrize(
+    ("role", "factor", "doubted", "why"),
+    [
+        (Role.MARROW, 1.0, "", ""),
+        (Role.MARROW, 0.5, "", ""),  # as dark as the darkest infiltration: still judged
+        (Role.MARROW, 0.2, "", "29 % of the disc's signal"),
+        (Role.CSF, 4.0, "", "CSF is brighter than marrow"),
+        (Role.CSF, 4.0, "L3 CSF", ""),  # what may be another structure proves nothing
+        (Role.MARROW, 0.2, "L2-L3 disc", "CSF is brighter than marrow"),
+    ],
+)
+def test_an_image_that_is_no_plain_t1_is_compared_with_nothing(spine, role, factor, doubted, why):
+    """Healthy fat-suppressed marrow of two volunteers read as infiltrated, a T2 as weak bone."""
+    for region in spine.regions:
+        region.doubtful = region.name == doubted
+        if region.role is role:
+            spine.grid.array[region.full_mask(spine.grid.array.shape)] *= factor
+    spine.regions[:] = [r for r in spine.regions if (r.role, r.site) != (Role.CSF, "L1")]
+    found = assess(Study(spine.volumes, spine.regions, age_years=50.0, sex="F"))
+    said = [one for one in found.results if one.z is not None or one.statements]
+    assert bool(said) == (not why) and bool(found.signatures) == (not why)
+    lines = [line.says for line in headlines(found) if line.kind == "caution"]
+    assert [why in line for line in lines] == ([True] if why else [])
+    assert why in verdict(found) and "would make" not in verdict(found)
+    (disc,) = (
+        one.measurement
+        for one in found.results
+        if (one.measurement.quantity, one.measurement.site) == ("t1_marrow_disc", "L3")
+    )
+    assert any(why in caution for caution in disc.cautions) or not why
 
 
 def test_the_nearest_reference_region_is_taken(spine):

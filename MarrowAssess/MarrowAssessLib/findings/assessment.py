@@ -73,6 +73,7 @@ def assess(
         ],
         signatures=signatures(*_without_doubtful(study, measured)),
         skipped=measured.skipped,
+        contradicted=measured.contradicted,
         t1_pattern=t1_disc_pattern(age) if age is not None else None,
         conversions=[conversion for conversion in found if conversion],
         by_eye=list(dict.fromkeys(one for one in seen if one.by_eye and one.scores)),

@@ -88,7 +88,7 @@ def signature(region: Region, measurements: list[Measurement], study: Study) -> 
 
     Source of the expected findings: doi 10.3348/jksr.2024.0039.
     """
-    by_quantity = {m.quantity: m for m in measurements if m.site == region.site}
+    by_quantity = {m.quantity: m for m in measurements if m.site == region.site and m.comparable}
     infant = study.age_years is not None and study.age_years < 1
     findings = []
     for sequence, prefix in (("T1", "t1"), ("T2", "t2"), ("fat-suppressed T2", "fs_t2")):

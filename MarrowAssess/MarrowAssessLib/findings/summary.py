@@ -29,7 +29,8 @@ def headlines(assessment: Assessment) -> list[Headline]:
     doubt, what is at a limit or modelled, what is as expected, and what nothing could be said of.
     """
     spoken = _spoken(assessment)
-    lines = _outside(assessment) + _signatures(assessment)
+    lines = [Headline("T1", why, OPEN, "caution") for why in assessment.contradicted]
+    lines += _outside(assessment) + _signatures(assessment)
     lines += [one for one in spoken if one.tone == UNUSUAL]
     lines += _doubtful(assessment)
     lines += _open(spoken, assessment)[:_MOST_OPEN_LINES]
@@ -38,7 +39,8 @@ def headlines(assessment: Assessment) -> list[Headline]:
         says = "No value that has a reference lies outside its 95 % range."
         lines.append(Headline("", says, EXPECTED, "verdict"))
     age_lacks = assessment.study.age_years is None
-    if not assessment.scored and (age_lacks or not (spoken or _all_doubted(assessment))):
+    told = spoken or assessment.contradicted or _all_doubted(assessment)
+    if not assessment.scored and (age_lacks or not told):
         lines.append(Headline("", _why_nothing(assessment), OPEN, "nothing"))
     pattern = assessment.t1_pattern
     if pattern and not pattern.rule_holds:

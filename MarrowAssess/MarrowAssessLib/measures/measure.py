@@ -15,6 +15,7 @@ from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
 from MarrowAssessLib.measures.book import Book, Settings
 from MarrowAssessLib.measures.cautions import add_cautions
 from MarrowAssessLib.measures.measurement import Measured, Measurement, Skipped
+from MarrowAssessLib.measures.plain_t1 import contradiction, mark
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 
@@ -118,6 +119,9 @@ def _measure(book: Book, quantities: Iterable[Quantity]) -> Measured:
     )
     for measurement in measured.measurements:
         add_cautions(book, measurement)
+    if why := contradiction(book, measured.measurements):
+        mark(measured.measurements, why)
+        measured.contradicted.append(why)
     return measured
 
 

@@ -82,11 +82,13 @@ class Measured:
 
     Attributes:
         corrected: the images that N4 corrected.
+        contradicted: why images are not what they were given as, by their own signals.
     """
 
     measurements: list[Measurement]
     skipped: list[Skipped]
     corrected: dict[Contrast, Volume] = field(default_factory=dict)
+    contradicted: list[str] = field(default_factory=list)
 
 
 def median_of(

@@ -300,7 +300,11 @@ def _weighted(series: DicomSeries, chosen: str, count: int | None) -> bool:
 
 
 def _dwi(volume: DicomVolume) -> bool:
-    return "DiffusionBValue" in volume.attributes or guess_role(volume.attributes) == "dwi"
+    facts = volume.attributes
+    role = guess_role(facts)
+    if role == "adc":  # a map may keep the b-value it was made from
+        return (number_of(facts, "NumberOfBValues") or 0) > 1
+    return role == "dwi" or "DiffusionBValue" in facts
 
 
 def _looks_weighted(series: DicomSeries) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -321,6 +322,9 @@ def _described(
     )
 
 
+_TOLD_BY = {"pdff": ("EchoTime", "TE", "ms"), "ivim": ("DiffusionBValue", "b", "s/mm^2")}
+
+
 def _acquisitions(dicom: DicomFolder) -> list[str]:
     """What `pdff` and `ivim` would take of the folder, or why they would take nothing."""
     if not dicom:
@@ -333,8 +337,17 @@ def _acquisitions(dicom: DicomFolder) -> list[str]:
             sentences.append(f"{command}: {error}")
             continue
         joined = [note for note in chosen.notes if "joined" in note]
-        sentences.append(" ".join([f"{command}: {len(chosen.volumes)} volumes.", *joined]))
+        told = f"{command}: {_counted(chosen.volumes, *_TOLD_BY[command])}."
+        sentences.append(" ".join([told, *joined]))
     return sentences
+
+
+def _counted(volumes: list[DicomVolume], fact: str, name: str, unit: str) -> str:
+    """How many volumes there are, and of which echo times or b-values."""
+    values = {number_of(one.attributes, fact) for one in volumes} - {None}
+    count = "1 volume" if len(volumes) == 1 else f"{len(volumes)} volumes"
+    stated = ", ".join(f"{value:g}" for value in sorted(values))
+    return f"{count}, {name} {stated} {unit}" if values else count
 
 
 def _relative(file: Path, root: Path) -> str:
@@ -347,11 +360,16 @@ def _series_lines(series: FoundSeries) -> list[str]:
         text.append(f"   {series.content}")
     if series.problem:
         text.append(f"   cannot be used: {series.problem}")
-    text += [f"   {_volume_line(volume)}" for volume in series.volumes]
+    alike = groupby(series.volumes, lambda one: replace(one, name=""))
+    text += [f"   {_volumes_line(list(volumes))}" for _, volumes in alike]
     return text + [f"   note: {note}" for note in series.notes]
 
 
-def _volume_line(volume: FoundVolume) -> str:
+def _volumes_line(volumes: list[FoundVolume]) -> str:
+    """Volumes that differ in their place alone, as blocks of slices or points in time do."""
+    volume, last = volumes[0], volumes[-1]
+    names = volume.name if volume.name == last.name else f"{volume.name} to {last.name}"
+    count = "" if len(volumes) == 1 else f" ({len(volumes)} volumes alike)"
     size = " x ".join(map(str, volume.size))
     spacing = " x ".join(f"{length:.2f}" for length in volume.spacing_mm)
     facts = [
@@ -362,6 +380,5 @@ def _volume_line(volume: FoundVolume) -> str:
     ]
     role = volume.role or "no certain role"
     told = ", ".join(filter(None, facts))
-    return f"{volume.name}: {role} ({volume.ground}); {size} voxels of {spacing} mm; {told}".rstrip(
-        "; "
-    )
+    line = f"{names}: {role} ({volume.ground}); {size} voxels of {spacing} mm; {told}"
+    return line.rstrip("; ") + count
