@@ -458,6 +458,9 @@ GRE = {"ScanningSequence": "GR", "RepetitionTime": 6.0, "EchoTime": 1.2}
         (T1, "t1_tse_fs_sag_KM", "t1_post"),
         ({**T1, "ContrastBolusAgent": "gadobutrol"}, "t1_tse_sag", "t1_post"),
         ({**T1, "ContrastBolusAgent": "off"}, "t1_tse_sag", "T1"),  # Hitachi
+        ({**T1, "ContrastBolusAgent": "ANONYMIZED"}, "t1_tse_sag", None),  # said anything
+        ({**T1, "ContrastBolusAgent": "ANONYMIZED"}, "t1_tse_sag_pre", "T1"),
+        ({**T1, "ContrastBolusAgent": "ANONYMIZED"}, "t1_tse_sag_km", "t1_post"),
         ({**T1, "ContrastBolusAgent": "NONE"}, "t1_tse_sag", "T1"),
         (T1, "t1 sag without contrast", "T1"),
         (GRE, "t1_vibe_dixon_tra_opp", "opposed_phase"),

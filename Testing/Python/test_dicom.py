@@ -483,6 +483,22 @@ def test_b_values_that_only_the_sequence_names_keep_are_read(tmp_path, names, to
     assert {one.attributes.get("DiffusionBValue") for one in series.contents} == told
 
 
+@pytest.mark.parametrize(
+    ("maker", "b_values", "told"),
+    [("", (0,), {None}), ("Philips", (0,), {None}), ("", (0, 50), {0, 50}), ("SIEMENS", (0,), {0})],
+)
+def test_a_b_of_0_alone_is_no_diffusion_also_where_the_maker_was_taken_out(
+    tmp_path, maker, b_values, told
+):
+    """Philips writes it to every image; one anonymized T1 was named diffusion."""
+    for b in b_values:
+        write_series(
+            tmp_path, range(2), "1.2", str(b), DiffusionBValue=float(b), Manufacturer=maker
+        )
+    (series,) = read_dicom_folder(tmp_path)
+    assert {one.attributes.get("DiffusionBValue") for one in series.contents} == told
+
+
 def test_listing_can_be_canceled(tmp_path):
     write_series(tmp_path)
     with pytest.raises(InterruptedError, match="canceled"):

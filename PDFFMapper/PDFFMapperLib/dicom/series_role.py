@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from PDFFMapperLib.images.attributes import (
     agent_given,
+    agent_hidden,
     fat_saturated,
     image_type_of,
     is_diffusion_map,
@@ -32,6 +33,7 @@ _AGENT = (
     *("gd", "gad", "gado", "post", "postkm", "postgd", "postcontrast", "+c", "+ c", "ce", "km"),
     *("mdc", "contrast", "dotarem", "gadovist"),
 )
+_WITHOUT_AGENT = ("pre", "without", "non", "no", "w o", "nativ", "native", "ohne")
 _WEIGHTED = {"T1": ("t1", "t1w", "t1wi"), "T2": ("t2", "t2w", "t2wi")}
 _DIXON = ("dixon", "vibe", "ideal", "idealiq", "flex", "lava", "mdixon", "qdixon")
 _DIXON_WORDS = {
@@ -112,7 +114,8 @@ def guess_role(attributes: Mapping[str, object], description: str | None = None)
         return "STIR"
     suppressed = _says(text, _FAT_SUPPRESSED) or fat_saturated(attributes)
     if weighting == "T1":
-        return "t1_post" if contrast else None if suppressed else "T1"
+        unknown = suppressed or (agent_hidden(attributes) and not _says(text, _WITHOUT_AGENT))
+        return "t1_post" if contrast else None if unknown else "T1"
     if weighting == "T2":
         return "STIR" if suppressed else "T2"
     return None
@@ -144,7 +147,7 @@ def _role_of_ct(attributes: Mapping[str, object], description: str | None) -> st
 
 
 def _has_contrast(attributes: Mapping[str, object], text: str) -> bool:
-    if _says(text, ("pre", "without", "non", "no", "w o", "nativ", "native", "ohne")):
+    if _says(text, _WITHOUT_AGENT):
         return False
     return agent_given(attributes) or _says(text, _AGENT) or "+c " in text
 

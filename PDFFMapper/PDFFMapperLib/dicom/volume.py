@@ -106,12 +106,16 @@ def _volume(frames: Sequence[Frame], description: str, has_siblings: bool) -> Di
 
 
 def _forget_idle_b_values(volumes: list[DicomVolume]) -> None:
-    """Drop the b = 0 that Philips and GE write to images that have no diffusion weighting."""
+    """Drop the b = 0 that Philips and GE write to images that have no diffusion weighting.
+
+    Anonymizing may have taken the maker out.
+    """
     facts = [volume.attributes for volume in volumes]
     if any(one.get("DiffusionBValue") or one.get("GEDiffusionKind") in (14, 16) for one in facts):
         return
     for one in facts:
-        if str(one.get("Manufacturer", "")).upper().startswith(("PHILIPS", "GE")):
+        maker = str(one.get("Manufacturer", "")).upper()
+        if not maker or maker.startswith(("PHILIPS", "GE")):
             for key in [key for key in one if "Diffusion" in key or key == "NumberOfBValues"]:
                 del one[key]
 

@@ -25,6 +25,7 @@ PRODUCTS = {
 }  # fmt: skip
 
 _NO_AGENT = {"", "OFF", "NO", "NONE", "N", "NO CONTRAST", "WITHOUT", "N/A", "NA", "-", "0"}
+_MADE_ANONYMOUS = {"ANONYMIZED", "ANONYMISED", "ANON", "REMOVED", "REDACTED", "DEIDENTIFIED"}
 _FAT_SATURATION = {"FS", "SFS", "FAT_SAT", "SPIR", "SPAIR"}  # in scan options
 
 COMPONENTS = {
@@ -96,7 +97,12 @@ def words_of(value: object) -> list[str]:
 
 def agent_given(attributes: Mapping[str, object]) -> bool:
     """Whether "ContrastBolusAgent" names one; Hitachi writes "off"."""
-    return bool(set(words_of(attributes.get("ContrastBolusAgent"))) - _NO_AGENT)
+    return bool(set(words_of(attributes.get("ContrastBolusAgent"))) - _NO_AGENT - _MADE_ANONYMOUS)
+
+
+def agent_hidden(attributes: Mapping[str, object]) -> bool:
+    """Whether anonymizing wrote over "ContrastBolusAgent", whatever it said, even nothing."""
+    return bool(set(words_of(attributes.get("ContrastBolusAgent"))) & _MADE_ANONYMOUS)
 
 
 def fat_saturated(attributes: Mapping[str, object]) -> bool:
