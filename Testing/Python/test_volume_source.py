@@ -44,6 +44,22 @@ def folder(tmp_path):
     return folder
 
 
+@pytest.mark.parametrize(
+    ("modality", "contrast", "needed"),
+    [("CT", Contrast.T1, "MR"), ("MR", Contrast.CT, "CT"), ("CT", Contrast.SUV, "PT")],
+)
+def test_an_image_of_another_modality_than_its_name_is_refused(
+    tmp_path, modality, contrast, needed
+):
+    """A CT of a pelvis, named T1, gave marrow/disc ratios of its ilia beside cut-offs of T1."""
+    for k in range(3):
+        classic_slice(
+            tmp_path, str(k), k, np.full((8, 8), 100, np.uint16), series="1.2", Modality=modality
+        )
+    with pytest.raises(ValueError, match=f"modality {modality}, but .* is one of {needed}"):
+        read_source(tmp_path, contrast)
+
+
 def test_roles_age_and_sex_come_from_the_headers(folder):
     study = guess_study(folder)
     assert set(study.sources) == {Contrast.T1, Contrast.FS_T2}

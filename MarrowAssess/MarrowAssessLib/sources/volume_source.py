@@ -17,6 +17,17 @@ from PDFFMapperLib.images.volume import Volume
 from MarrowAssessLib.catalogue.contrasts import NO_CONTRAST, Contrast, parse_contrast
 from MarrowAssessLib.sources.stated_patient import SAME_AGE_YEARS
 
+_MODALITIES = {
+    Contrast.SUV: "PT",
+    **dict.fromkeys(
+        (
+            *(Contrast.CT, Contrast.VNCA, Contrast.VNCA_PROJECTED, Contrast.HAP),
+            *(Contrast.FAT_HAP, Contrast.YELLOW_SHARE),
+        ),
+        "CT",
+    ),
+}  # all others are of MR
+
 
 @dataclass
 class DicomStudy:
@@ -39,7 +50,15 @@ def read_source(source: str | Path, contrast: Contrast) -> Volume:
     """
     volume = selection.read_source(source, contrast.value, lambda facts: _role(facts) is contrast)
     path, chosen = selection.split_source(source)
-    return with_stated_facts(volume, path) if path.is_file() and not chosen else volume
+    if path.is_file() and not chosen:
+        volume = with_stated_facts(volume, path)
+    told, needed = str(volume.attributes.get("Modality", "")), _MODALITIES.get(contrast, "MR")
+    if told in ("MR", "CT", "PT") and told != needed:
+        raise ValueError(
+            f"{source}: by its header this is an image of modality {told}, but {contrast.value} is "
+            f"one of {needed}; name the series that shows it."
+        )
+    return volume
 
 
 def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomStudy:
