@@ -799,14 +799,6 @@ def slicer_array(node):
     return slicer.util.arrayFromVolume(node)
 
 
-def test_each_contrast_has_its_selector():
-    from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
-
-    rows = widgets("MarrowAssess").values()
-    connected = {string_property(one, "SlicerParameterName") for one in rows}
-    assert {name for name in connected if name.endswith("Volume")} == {*VOLUME_PARAMETERS.values()}
-
-
 def test_a_sample_that_is_canceled_late_adds_nothing(scene):
     from MarrowAssessLib.sample.nodes import load_sample
 

@@ -71,6 +71,16 @@ def test_apply_says_what_is_missing(panel):
     assert panel.ui.verdictLabel.text.startswith("No assessment yet")
 
 
+def test_each_contrast_has_its_selector(panel, sample):
+    for parameter in VOLUME_PARAMETERS.values():
+        selector = getattr(panel.ui, parameter.replace("Volume", "Selector"))
+        form = selector.qobject.parent().layout()
+        assert selector.toolTip and form.labelForField(selector.qobject).text().endswith(":")
+        assert selector.qobject.listed() == list(sample.volumes.values()), parameter
+        selector.setCurrentNode(sample.volumes["T2"])
+        assert getattr(panel._parameterNode, parameter) is sample.volumes["T2"], parameter
+
+
 def test_opening_the_panel_chooses_the_study_and_apply_shows_results(panel, sample):
     panel.enter()
     assert panel.ui.pdffSelector.currentNode() is sample.volumes["PDFF"]

@@ -8,6 +8,7 @@ import slicer
 from PDFFMapperLib.panel.frame import PanelFrame
 
 from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
+from MarrowAssessLib.panel.image_selectors import add_selectors
 from MarrowAssessLib.panel.words import study_summary
 from MarrowAssessLib.scene.choices import choose_guessed, chosen_volumes
 
@@ -30,6 +31,7 @@ class ImagesRow:
         self._ui, self._frame, self._logic, self._visit = ui, frame, logic, visit
         self._new: list[str] = []  # IDs of images that were loaded while the panel is open
         self._timer = frame.timer(LOADING_DELAY_MS, self.takeNew)
+        add_selectors(ui)
 
     def show(self) -> None:
         """Name what is chosen, and what is wrong with it."""

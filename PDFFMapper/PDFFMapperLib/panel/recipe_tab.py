@@ -22,6 +22,7 @@ from PDFFMapperLib.maps.recipe import (
     Option,
 )
 from PDFFMapperLib.maps.units import with_powers
+from PDFFMapperLib.panel.node_selector import VOLUMES, node_selector, set_up
 from PDFFMapperLib.scene.frames import Frame, frames_from_nodes
 from PDFFMapperLib.scene.mapping import (
     chosen_nodes,
@@ -33,7 +34,6 @@ from PDFFMapperLib.scene.mapping import (
 from PDFFMapperLib.scene.origin import dicom_file
 
 METHOD, TABLE = "method", "frames"  # rows that are no input or option
-VOLUMES = "vtkMRMLScalarVolumeNode"
 DRAWN = ["vtkMRMLSegmentationNode", "vtkMRMLMarkupsClosedCurveNode", "vtkMRMLMarkupsROINode"]
 SHOWN_LETTERS = 12  # of a choice where the panel is narrow
 SERIES = [VOLUMES, "vtkMRMLVectorVolumeNode", "vtkMRMLMultiVolumeNode", "vtkMRMLSequenceNode"]
@@ -209,9 +209,9 @@ class RecipeTab:
             selector = slicer.qMRMLCheckableNodeComboBox()
             selector.nodeTypes = SERIES
             selector.connect("checkedNodesChanged()", self.onNodesChecked)
-            _set_up(selector, one.help)
+            set_up(selector, _(one.help))
             return selector
-        return _node_selector([VOLUMES], one.help)
+        return node_selector([VOLUMES], _(one.help))
 
     def _frame_table(self) -> object:
         titles = {keyword: title for one in self.family.inputs for keyword, title in one.facts}
@@ -267,26 +267,9 @@ def _combo_box() -> object:
     return box
 
 
-def _node_selector(kinds: list[str], words: str) -> object:
-    """One node of these kinds, or none."""
-    selector = slicer.qMRMLNodeComboBox()
-    selector.nodeTypes = kinds
-    selector.noneEnabled = True
-    _set_up(selector, words)
-    return selector
-
-
-def _set_up(selector: object, words: str) -> None:
-    """Let a selector of nodes choose alone."""
-    selector.showChildNodeTypes = selector.addEnabled = False
-    selector.removeEnabled = selector.renameEnabled = False
-    selector.toolTip = _(words)
-    selector.setMRMLScene(slicer.mrmlScene)
-
-
 def _option_widget(option: Option) -> object:
     if option.type in (IMAGE, REGION):
-        return _node_selector([VOLUMES] if option.type == IMAGE else DRAWN, option.help)
+        return node_selector([VOLUMES] if option.type == IMAGE else DRAWN, _(option.help))
     if option.type == SWITCH:
         widget = qt.QCheckBox(_(option.title))
     elif option.type == NUMBER:
