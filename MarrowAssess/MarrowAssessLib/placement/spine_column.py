@@ -87,14 +87,13 @@ def find_column_in(
     images: Mapping[Contrast, Volume],
     options: PlacingOptions = AS_USUAL,
     *,
-    click: tuple[str, Sequence[float]] | None = None,
     progress: Progress | None = None,
 ) -> Column:
     """Find the column in a study's images, each on its own grid; see `find_column`."""
     chosen = images_of_spine(list(images))
     volumes = [images[one] for one in (chosen.drawn_on, *chosen.others)]
     fluid = images[chosen.fluid] if chosen.fluid is not None else None
-    return find_column(volumes, options, fluid=fluid, click=click, progress=progress)
+    return find_column(volumes, options, fluid=fluid, progress=progress)
 
 
 def find_column(

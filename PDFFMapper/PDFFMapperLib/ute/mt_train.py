@@ -62,7 +62,7 @@ class Train:
         return peak**2 * power * self.pulse_ms / self.tr_ms
 
 
-def pulse_steps(shape: str, step: float = _STEP) -> tuple[np.ndarray, np.ndarray]:
+def pulse_steps(shape: str) -> tuple[np.ndarray, np.ndarray]:
     """A symmetric pulse in steps of constant amplitude: their shares of its length and levels.
 
     Levels are those of equal power; Fermi: half of the amplitude at 0.4 of the length from its
@@ -76,7 +76,7 @@ def pulse_steps(shape: str, step: float = _STEP) -> tuple[np.ndarray, np.ndarray
         level /= level[0]
     else:
         level = np.exp(-np.log(100) * (2 * fine) ** 2)
-    group = np.floor((1 - level) / step + 0.5).astype(int)
+    group = np.floor((1 - level) / _STEP + 0.5).astype(int)
     found = [fine[group == n] for n in np.unique(group)]
     share = np.array([len(one) / 40000 for one in found])
     levels = np.array([np.sqrt(np.mean(level[group == n] ** 2)) for n in np.unique(group)])
@@ -142,13 +142,12 @@ class TwoPools:
         return np.broadcast_arrays(*np.atleast_1d(*vars(self).values()))
 
 
-def train_signals(train: Train, pools: TwoPools, step: float = _STEP) -> np.ndarray:
+def train_signals(train: Train, pools: TwoPools) -> np.ndarray:
     """Water's longitudinal magnetization over its equilibrium, mean of all spokes.
 
     Args:
         train: the protocol of C images.
         pools: P truths.
-        step: of the pulse's amplitude; smaller is finer.
 
     Returns:
         Shape (P, C).
@@ -169,7 +168,7 @@ def train_signals(train: Train, pools: TwoPools, step: float = _STEP) -> np.ndar
     w1 = flip / (train.excite_ms * 1e-3)
     lost = np.pi * w1**2 * line_shape(train.line_shape, 0.0, 1e-6 * t2m_us) * train.excite_ms * 1e-3
     excite[:, 0, 0], excite[:, 1, 1], excite[:, 2, 2] = np.cos(flip), np.exp(-lost), 1
-    pulse = _pulse(train, slow, 1e-6 * t2m_us, 1e-3 * t2w_ms, b1, step)
+    pulse = _pulse(train, slow, 1e-6 * t2m_us, 1e-3 * t2w_ms, b1)
     now, rows = after[:, None] @ pulse, []
     for n in range(train.spokes):
         rows.append(now[:, :, 0])
@@ -187,10 +186,9 @@ def _pulse(
     t2m_s: np.ndarray,
     t2w_s: np.ndarray,
     b1: np.ndarray,
-    step: float,
 ) -> np.ndarray:
     """What the MT pulse does to water, macromolecules and 1: shape (P, C, 3, 3)."""
-    shares, levels = pulse_steps(train.pulse_shape, step)
+    shares, levels = pulse_steps(train.pulse_shape)
     seconds = 1e-3 * train.pulse_ms * shares
     half = (len(levels) + 1) // 2
     peak = np.deg2rad(train.flips_deg) / (seconds @ levels)

@@ -144,13 +144,13 @@ def check_echo_pair(model: ChemicalShiftModel) -> None:
         )
 
 
-def change_by_r2star(model: ChemicalShiftModel, percent: float, more_per_s: float = 10.0) -> float:
-    """What R2* taken too low by `more_per_s` adds to a fat fraction of so many percent, in points.
+def change_by_r2star(model: ChemicalShiftModel, percent: float) -> float:
+    """What R2* taken too low by 10 1/s adds to a fat fraction of so many percent, in points.
 
     Of a voxel whose field is known.
     """
     fraction = percent / 100
-    decayed = np.exp(-more_per_s * model.echo_times_s)
+    decayed = np.exp(-10 * model.echo_times_s)
     signal = ((1 - fraction + fraction * model.fat) * decayed)[None]
     one = _Voxels(signal, model, np.full(1, 1e-3))
     field, _ = one.near(np.zeros(1), np.full(1, _LEAST_SCATTER_HZ))
