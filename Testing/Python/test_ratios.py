@@ -111,6 +111,21 @@ def test_an_image_that_is_no_plain_t1_is_compared_with_nothing(spine, role, fact
     assert any(why in caution for caution in disc.cautions) or not why
 
 
+@pytest.mark.parametrize(("muscle", "told"), [(30.0, False), (60.0, False), (100.0, True)])
+def test_t1_and_t2_that_are_exchanged_are_told(spine, muscle, told):
+    """Muscle has 60 on T1; a T2 on which it is brighter beside the same marrow is no T2."""
+    t2 = spine.grid.array.copy()
+    psoas = next(r for r in spine.regions if r.role is Role.MUSCLE)
+    t2[psoas.full_mask(t2.shape)] = muscle
+    study = with_volumes(spine, T2=t2)
+    study.age_years, study.sex = 50.0, "F"
+    found = assess(study)
+    lines = [line.says for line in headlines(found) if line.kind == "caution"]
+    assert ["exchanged" in line for line in lines] == [True] * told
+    of_t1 = [r for r in found.results if r.measurement.quantity.startswith("t1_")]
+    assert any(one.statements for one in of_t1) != told
+
+
 def test_the_nearest_reference_region_is_taken(spine):
     spine.volumes[Contrast.T1].array[:, 10:14] = 90.0
     spine.regions[:] = [r for r in spine.regions if r.name != "L2-L3 disc"]

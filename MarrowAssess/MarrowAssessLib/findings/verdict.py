@@ -61,7 +61,8 @@ def notes(assessment: Assessment) -> list[str]:
     said = [line for line in lines if line.kind in SAID_KINDS]
     if unusual := [line.what for line in said if line.tone == UNUSUAL]:
         found.append(f"Unusual by what is published: {'; '.join(unusual)}.")
-    found += [line.says for line in lines if line.kind == "nothing"]
+    lacks_age = assessment.study.age_years is None  # said below, once
+    found += [line.says for line in lines if line.kind == "nothing" and not lacks_age]
     if alone := assessment.unmeasured:
         names = ", ".join(region.name for region in alone)
         found.append(f"{names}: the plain signal only. {PLAIN_SIGNAL_SAYS}")
@@ -71,7 +72,7 @@ def notes(assessment: Assessment) -> list[str]:
     if assessment.doubtful:
         names = ", ".join(region.name for region in assessment.doubtful)
         found.append(f"Doubtful, so without a verdict until you have looked: {names}.")
-    if assessment.study.age_years is None:
+    if lacks_age:
         found.append("Give the patient's age to compare with what is expected.")
     if left_out := assessment.study.inputs.get("left out"):
         found.append(f"Left out: {left_out}.")

@@ -19,6 +19,7 @@ from MarrowAssessLib.measures.measurement import Measurement
 # by the signal equations, more than this; healthy marrow of two volunteers on fat-suppressed
 # gradient echoes had 0.16 to 0.24.
 DARKEST = 0.5
+EXCHANGED = 1.3  # marrow/muscle on T1 over that on T2; 0.3 in a volunteer, 3 when exchanged
 _OF_T1 = (Method.TISSUE_RATIO, Method.LEVELS_OVER_CSF, Method.SNR_SCORE)
 
 
@@ -31,6 +32,8 @@ def contradiction(book: Book, measured: Sequence[Measurement]) -> str:
     over_csf = [
         one.value for one in right if QUANTITIES[one.quantity].method is Method.LEVELS_OVER_CSF
     ]
+    if exchanged := _exchanged(right):
+        return exchanged
     if discs and (middle := float(np.median(discs))) < DARKEST:
         why = f"marrow has {100 * middle:.0f} % of the disc's signal, less than infiltrated marrow"
     elif over_csf and float(np.median(over_csf)) < 1:
@@ -40,6 +43,25 @@ def contradiction(book: Book, measured: Sequence[Measurement]) -> str:
     return (
         f"By its signals this is no plain T1, so nothing is compared with it: {why}. Fat may be "
         "suppressed or out of phase, or it is a T2; sclerosis and iron darken marrow so, too."
+    )
+
+
+def _exchanged(right: Sequence[Measurement]) -> str:
+    """Muscle is darker on T2 than on T1, beside marrow: its T2 is the shortest."""
+    found = {quantity: {} for quantity in ("t1_marrow_muscle", "t2_marrow_muscle")}
+    for one in right:
+        found.get(one.quantity, {})[one.site] = one.value
+    on_t1, on_t2 = found.values()
+    sites = [site for site in on_t1 if site in on_t2]
+    if not sites:
+        return ""
+    first, second = (float(np.median([on[site] for site in sites])) for on in (on_t1, on_t2))
+    if first < EXCHANGED * second:
+        return ""
+    return (
+        f"This image and the T2 may be exchanged, so nothing is compared with it: marrow is "
+        f"{first:.1f} times as bright as muscle in it and {second:.1f} times in the T2, where "
+        "muscle should be the darker one; or fat is suppressed there. Name the images anew."
     )
 
 
