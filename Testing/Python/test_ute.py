@@ -15,8 +15,14 @@ from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.ute import regions
 from PDFFMapperLib.ute.bone_maps import FLOOR, LOW, OUTSIDE
 from PDFFMapperLib.ute.components import cramer_rao_sd, fit_bi_component, known_t2star_sd, signal_of
-from PDFFMapperLib.ute.echoes import echo_series, phased_series, ute_pair, ute_series
-from PDFFMapperLib.ute.noise import noise_of
+from PDFFMapperLib.ute.echoes import (
+    UteImages,
+    echo_series,
+    phased_series,
+    ute_pair,
+    ute_series,
+)
+from PDFFMapperLib.ute.noise import Noise, noise_of
 from PDFFMapperLib.ute.recipe import UTE
 from PDFFMapperLib.ute.region_signal import (
     RegionSignal,
@@ -33,8 +39,10 @@ from PDFFMapperLib.ute.tri_region import tri_component
 from PDFFMapperLib.ute.water import water_densities
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
 from phantoms.ute import EIGHT_MS, GRID, Tibia
+from scipy.ndimage import binary_erosion
 
 TE = np.array(EIGHT_MS)
+AS_READ = SimpleNamespace(echo_times_s=None, sigma=None)
 PI_TRUE = 100 * Tibia().cortex(np.array(2.2)) / Tibia().cortex(np.array(0.032))
 
 
@@ -676,6 +684,80 @@ def test_other_echo_times_give_a_plain_ratio_under_its_own_name(tibia):
     assert row.quantity == "echo_ratio" and row.note.endswith("no porosity index")
     with pytest.raises(ValueError, match=r"two echo times; given is 0\.4 ms alone"):
         UTE.recipe("echo-ratio").make(images[:1])
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (1.0, None),
+        (0.6, r"keeps most of its signal from TE 0.032 to 2.2 ms keeps 5\d %, muscle about 90"),
+        (
+            1.18,
+            r"but half of it has 1.0\d times as much or more: gains or scales differ, ",
+        ),
+        (
+            1.4,
+            r"but half of it has 1.2\d times as much or more: the images have different g",
+        ),
+    ],
+)
+def test_gains_that_differ_are_told_by_the_tissue_around(gain, words):
+    """A PI goes with the gain, and the interval told nothing of it."""
+    early, late = Limb(thickness=5.0, radius=16, snr=40, size=56).volumes(3, (0.032, 2.2))
+    images = [early, late.with_array(gain * late.array)]
+    if gain == 1.4:
+        with pytest.raises(ValueError, match=words):
+            UTE.recipe("porosity-index").make(images)
+        return
+    reading = UTE.recipe("porosity-index").make(images)[0].provenance["reading"]
+    said = [note for note in reading if "gains or scales" in note]
+    assert len(said) == (gain != 1)
+    assert all(re.search(words, note) for note in said)
+
+
+def test_a_later_first_echo_is_told_by_how_much_it_raises_pi():
+    limb = Limb(thickness=9.0, snr=100)
+    inside = np.broadcast_to(binary_erosion(limb.share(), iterations=3), (3, 64, 64))
+    usual, later = (
+        regions.porosity_index(ute_series(limb.volumes(3, (te, 2.2)), AS_READ), inside)[0]
+        for te in (0.032, 0.15)
+    )
+    assert usual.note == "at TE 2.2 ms"
+    told = re.match(r"at TE 2.2 ms over 0.15 ms: about (1\.\d+) times as high as over", later.note)
+    assert float(told[1]) == pytest.approx(later.value / usual.value, abs=0.02)
+
+
+def test_a_region_that_holds_other_tissue_is_told_by_its_innermost_voxels():
+    """Each voxel whose middle lies in a cortex of 5 voxels: PI 26 %, told to 0.2, for 11.5."""
+    limb = Limb(thickness=5.0, radius=16, snr=40, size=56)
+    share = np.broadcast_to(limb.share(), (3, 56, 56))
+    series = ute_series(limb.volumes(3), AS_READ)
+    row = regions.porosity_index(series, share)[0]
+    assert row.value > 2 * limb.porosity_index
+    inner = float(re.search(r"; its innermost voxels read ([\d.]+) \(", row.note)[1])
+    assert limb.porosity_index < inner < 0.7 * row.value
+    assert "holds other tissue, as at a rim that is drawn too far out" in row.note
+    fraction = regions.bi_component(series, share)[1][0]
+    assert fraction.note.startswith("of its PI, its innermost voxels read 1")
+    wide = Limb(thickness=9.0, snr=40)
+    deep = np.broadcast_to(binary_erosion(wide.share(), iterations=3), (3, 64, 64))
+    series = ute_series(wide.volumes(3), AS_READ)
+    assert "innermost" not in regions.porosity_index(series, deep)[0].note
+    assert not regions.bi_component(series, deep)[1][0].note
+
+
+def test_a_late_signal_that_may_be_noise_tells_an_upper_limit():
+    """A true 2 % at SNR 10 reads 2.6 % on average, and no estimate is right there."""
+    rng = np.random.default_rng(3)
+    held, said = [], []
+    for _ in range(60):
+        signal = np.array([rician(one, (1, 10, 10), rng) for one in (10.0, 0.2)])
+        images = UteImages(signal, TE[[0, 4]], Noise(1.0, 1.0, ""), 3.0, None, [])
+        row = regions.porosity_index(images, np.ones((1, 10, 10), bool))[0]
+        held.append(row.lower <= 2 <= row.upper)
+        said.append("is not told from noise, so that only the upper end counts" in row.note)
+        assert said[-1] == (row.lower == 0)
+    assert np.mean(held) > 0.88 and np.mean(said) > 0.8
 
 
 def test_a_map_is_drawn_towards_its_region_as_far_as_noise_explains():

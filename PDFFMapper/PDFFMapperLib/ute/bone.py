@@ -25,7 +25,9 @@ from PDFFMapperLib.ute.echoes import (
 )
 from PDFFMapperLib.ute.noise import air_is_masked
 from PDFFMapperLib.ute.regions import (
+    NOISE_ALONE,
     bi_component,
+    first_echo_note,
     high_field_note,
     porosity_index,
     refuse_open,
@@ -199,9 +201,9 @@ def _fitted_porosity(cortex: Cortex, data: UteImages) -> RegionValue:
     """PI by the levels of cortex in both echoes, one for all slices, free of partial volume."""
     ratio = ratio_of_levels([r.told for r in cortex.rings.values()], cortex.model_sd_mm).times(100)
     te_ms = data.te_ms[porosity_echoes(data.te_ms)[1]]
-    note = f"at TE {te_ms:.3g} ms, {BY_EDGES}"
+    note = f"at TE {te_ms:.3g} ms{first_echo_note(data.te_ms[0])}, {BY_EDGES}"
     if ratio.lower == 0:
-        note += "; the late signal is not told from noise, so that only the upper end counts"
+        note += f"; {NOISE_ALONE}"
     ends = ratio.value, ratio.lower, ratio.upper
     return RegionValue(f"PI{OF_RING}", *ends, "%", note=note)
 

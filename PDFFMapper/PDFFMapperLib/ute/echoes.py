@@ -10,6 +10,7 @@ import numpy as np
 
 from PDFFMapperLib.images.attributes import number_of
 from PDFFMapperLib.images.volume import Volume, grids_differ
+from PDFFMapperLib.ute.gain import gain_notes
 from PDFFMapperLib.ute.interleaves import joined
 from PDFFMapperLib.ute.motion import LEAST_OFF, without_motion
 from PDFFMapperLib.ute.noise import (
@@ -24,6 +25,7 @@ from PDFFMapperLib.water_fat.echo_train import echo_train, field_strength
 
 SHORTEST_MS = 0.2  # bone's signal is lost beyond
 PI_MS, PI_USUAL_MS = (1.8, 3.0), 2.2
+FIRST_USUAL_MS = 0.05  # and less, of published PI
 LATE_MS = 4.0  # pore water needs an echo after it
 LEAST_COMPONENT_ECHOES, LEAST_THREE_ECHOES = 5, 7  # of magnitudes; 5 of complex images
 LEAST_SNR = 5.0
@@ -60,10 +62,15 @@ def ute_series(
     """The echoes of a series in order of echo time.
 
     Raises:
-        ValueError: as `echo_series`; the first echo is too late for bone.
+        ValueError: as `echo_series` and `gain_notes`; the first echo is too late for bone.
     """
     data = echo_series(images, settings, phased)
     check_first_echo(data.te_ms[0])
+    late = bone_echo(data.te_ms)
+    if late and data.te_ms[late] <= PI_MS[1]:
+        pair = data.signal[0], data.signal[late]
+        times = float(data.te_ms[0]), float(data.te_ms[late])
+        data.notes.extend(gain_notes(*pair, times, data.noise.sigma))
     return data
 
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+from scipy import ndimage
 
 from PDFFMapperLib.ute.answer import RegionValue
-from PDFFMapperLib.ute.components import BiComponent, Component, fit_bi_component
+from PDFFMapperLib.ute.components import (
+    TWO_COMPONENTS,
+    BiComponent,
+    Component,
+    fit_bi_component,
+)
 from PDFFMapperLib.ute.echoes import (
+    FIRST_USUAL_MS,
     LEAST_SNR,
     UteImages,
+    bone_echo,
     outer_echoes,
     porosity_echoes,
 )
@@ -20,7 +29,10 @@ from PDFFMapperLib.ute.steady_state import Pools
 MOST_FRACTION_SD = 15.0  # points
 PI_TES_MS = (2.2, 2.4)  # published cohorts use either
 PORE_T2STAR_MS = (3.0, 1.5, 10.0)  # assumed where no later echo tells it: usual, least, most
+NOISE_ALONE = "the late signal is not told from noise, so that only the upper end counts"
 _HIGH_FIELD_T = 2.5
+_DEEP, _LEAST_UNEVEN = 0.6, 0.1  # of a region's largest depth; of its ratio
+_USUAL_BONE = (1.0, 0.78, 0.35, 3.0)  # signal, bound fraction, both T2* (ms)
 HIGH_FIELD = (
     "At 3 T the short-T2* fraction follows porosity poorly: R2 with micro-CT 0.70 at 1.5 T, below "
     "0.5 at 3 T (Seifert 2015, doi 10.1002/nbm.3305)."
@@ -60,8 +72,12 @@ def porosity_index(images: UteImages, inside: np.ndarray) -> list[RegionValue]:
     ratio = ratio_of(later, early).times(100)
     te = images.te_ms[late]
     t2star, told = _late_t2star(images, inside, late, later)
+    note = f"at TE {te:.3g} ms{first_echo_note(images.te_ms[0])}"
+    if ratio.lower == 0:
+        note += f"; {NOISE_ALONE}"
+    note += _uneven_note(images, inside, (late, first), ratio)
     rows = [
-        RegionValue("PI", ratio.value, ratio.lower, ratio.upper, "%", note=f"at TE {te:.3g} ms"),
+        RegionValue("PI", ratio.value, ratio.lower, ratio.upper, "%", note=note),
         RegionValue("PI per TE", *_ordered(ratio.times(-1 / t2star)), "%/ms", note=told),
     ]
     for other in PI_TES_MS:
@@ -69,6 +85,49 @@ def porosity_index(images: UteImages, inside: np.ndarray) -> list[RegionValue]:
         name = f"PI at TE {other:g} ms"
         rows.append(RegionValue(name, *_ordered(moved), "%", note=told))
     return rows
+
+
+def first_echo_note(te_ms: float) -> str:
+    """How much higher a PI reads by a first echo that is later than published ones."""
+    if te_ms <= FIRST_USUAL_MS:
+        return ""
+    usual, own = (TWO_COMPONENTS.signal(_USUAL_BONE, np.array([te]))[0] for te in (0.032, te_ms))
+    return (
+        f" over {te_ms:.3g} ms: about {usual / own:.2f} times as high as over 0.03 to "
+        f"{FIRST_USUAL_MS:g} ms, as published ones are"
+    )
+
+
+def _uneven_note(
+    images: UteImages, inside: np.ndarray, which: tuple[int, int], whole: Ratio
+) -> str:
+    """What the innermost voxels of a region tell, where their ratio is another one.
+
+    `which`: images above and below; `whole` is the ratio of all voxels, times 100.
+    """
+    inner = _innermost(inside)
+    try:
+        above, below = region_signals(images, inner, which[::-1])[::-1]
+    except ValueError:
+        return ""
+    ratio = ratio_of(above, below).times(100)
+    apart = abs(ratio.value - whole.value)
+    if ratio.lower <= whole.value <= ratio.upper or apart < _LEAST_UNEVEN * whole.value:
+        return ""
+    return (
+        f"; its innermost voxels read {ratio.value:.3g} ({ratio.lower:.3g} to {ratio.upper:.3g}): "
+        "it holds other tissue, as at a rim that is drawn too far out, or bone that differs"
+    )
+
+
+def _innermost(inside: np.ndarray) -> np.ndarray:
+    """Voxels of a region that lie deep in it, within slices."""
+    inner = np.zeros_like(inside)
+    box = ndimage.find_objects(inside.astype(np.uint8))[0]
+    part = np.pad(inside[box], ((0, 0), (1, 1), (1, 1)))
+    depth = np.stack([ndimage.distance_transform_edt(one) for one in part])[:, 1:-1, 1:-1]
+    inner[box] = depth > max(_DEEP * depth.max(), 1.0)
+    return inner
 
 
 def echo_ratio(images: UteImages, inside: np.ndarray) -> list[RegionValue]:
@@ -125,6 +184,12 @@ def bi_component(
             ("T2star_pore", fit.t2star_pore_ms, "ms"),
         )
     )
+    pair = bone_echo(images.te_ms), 0
+    above, below = region_signals(images, inside, pair[::-1])[::-1]
+    uneven = _uneven_note(images, inside, pair, ratio_of(above, below).times(100))
+    if uneven:
+        note = f"of its PI, {uneven.removeprefix('; ')}"
+        rows[0] = replace(rows[0], note=note)
     if pools is not None:
         times = fit.t2star_bound_ms.value, fit.t2star_pore_ms.value
         share = fit.bound_percent
