@@ -32,7 +32,9 @@ MOST_OTHER = 0.001
 # Of a thickness by the model of the edges: 0.011 voxels (RMS) of ten phantoms of 2 to 9 voxels at
 # SNR 300, more where cortex is thick and marrow's blur unlike the rest's.
 MODEL_SD_SHARE, MODEL_SD_VOXELS = 0.002, 0.006
-ONE_IMAGE_SD_SHARE = 0.0035  # the same of one image: of eight shapes of 3 to 8 voxels at SNR 300
+# The same of one image: by what marrow's blur exceeds the rest's, squares of voxels; of 240
+# phantoms of 2 to 8 voxels, blurs of .6 to 1.2 and SNR of 10 to 300.
+ONE_IMAGE_SD_VOXELS, ONE_IMAGE_SD_BY_BLUR = 0.004, 0.014
 LEAST_TILT_DEG = 3.0  # below, slices are taken to lie across a bone: areas are .14 % too large
 MOST_TILT_DEG = 25.0  # of slices; beyond, planes
 LEAST_PLANES = 3  # that tell how a bone runs
@@ -42,6 +44,7 @@ _LOST, _MARROW_LOST = 0.65, 0.75  # of the ratio of both echoes that other tissu
 _DARK = 0.92  # of what lies beside it, below which a voxel of one image may be cortex
 _CLEARLY_DARK, _LEAST_CONTRAST = 0.8, 5.0  # of what lies beside a fitted ring, and times the noise
 _NEAR, _MOST_MOVED = 2.0, 0.3  # blurs; voxels
+_LAYER_SD_VOXELS = 0.03  # of a thickness beside a layer that was fitted
 _PI_MOVED = 0.2  # points; at SNR 20 to 300 layers of .5 and 1 voxel move it by .3 to .8
 _MOVED_BY_NOISE, _OFF_BY_MOVED = 1.5, 4.0  # SD of the noise; SD of a thickness over what is more
 _PROFILES = (12**-0.5, 0.85)  # SD across a slice, of its side: of a box, and of a radial readout
@@ -201,7 +204,7 @@ def find_cortex(
         found = looking.across(sections, cavity)
     if isinstance(found.sections, Planes):
         no_ring = NO_RING_ACROSS.format(found.sections.tilt_deg)
-    if not found.rings:
+    if not found.rings or (len(pair) == 1 and len(found.rings) < found.dropped):
         raise ValueError(no_ring)
     return looking.cortex(_within(found))
 
@@ -449,22 +452,37 @@ class _Looking:
         if len(self.pair) == 1:
             return []
         rings = dict(list(found.rings.items())[:: max(len(found.rings) // 3, 1)])
+        layers = [ring.layer * self.psf_voxels for ring in found.rings.values() if ring.layer]
+        said = []
+        if layers:
+            mean = float(np.mean(layers)) * found.sections.voxel_mm
+            said.append(
+                f"In {len(layers)} of {len(found.rings)} {found.sections.name} a layer of about "
+                f"{mean:.1g} mm lies between the cortex and what is farther out, as thin muscle "
+                "beneath fat; it was fitted with it."
+            )
         try:
-            nearer = self.again(replace(found, rings=rings), found.sections, _NEAR)
+            nearer = self._nearer(replace(found, rings=rings))
         except ValueError:
-            return []
+            return said
         far, near = (
             ratio_of_levels([ring.told for ring in each.values()]).times(100)
             for each in (rings, nearer)
         )
         moved = abs(near.value - far.value)
         if moved < max(_PI_MOVED, (far.upper - far.lower) / 3.92):
-            return []
+            return said
         return [
+            *said,
             f"PI of the fitted ring moves by {moved:.1f} points with how many voxels around it "
-            "count, as where beside cortex is not marrow and muscle alone. A voxel or less of "
-            "muscle beneath fat reads it 2 points too high, which its interval may not hold."
+            "count, as where beside cortex is not marrow and muscle alone; its interval may not "
+            "hold that.",
         ]
+
+    def _nearer(self, found: _Found) -> dict[int, Ring]:
+        """The rings by fewer voxels around them, as many beyond a layer."""
+        layer = max(ring.layer for ring in found.rings.values())
+        return self.again(found, found.sections, _NEAR + layer)
 
     def _model_sd(self, found: _Found) -> float:
         """SD of a thickness by what the model of the edges leaves, mm.
@@ -475,9 +493,14 @@ class _Looking:
         sections, rings = found.sections, list(found.rings.values())
         thickness = float(np.mean([ring.mean_thickness()[0] for ring in rings]))
         parts = [MODEL_SD_VOXELS * sections.voxel_mm, MODEL_SD_SHARE * thickness]
+        layered = np.mean([ring.layer > 0 for ring in rings])
+        parts.append(_LAYER_SD_VOXELS * layered * sections.voxel_mm)
         if len(self.pair) == 1:
-            nearer = list(self.again(found, sections, _NEAR).values())
-            parts[1] = ONE_IMAGE_SD_SHARE * thickness
+            nearer = list(self._nearer(found).values())
+            more = np.mean([r.marrow_blur_mm**2 for r in rings]) / sections.voxel_mm**2
+            more = max(float(more) - self.psf_voxels**2, 0.0)
+            own = ONE_IMAGE_SD_VOXELS, ONE_IMAGE_SD_BY_BLUR * more
+            parts[:2] = [sections.voxel_mm * one for one in own]
             parts.append(_sd_of_one_image(rings, nearer, sections.sides))
         parts += [thickness * sections.off_share / 2, found.profile_sd_mm]
         return float(np.linalg.norm(parts))

@@ -10,7 +10,7 @@ marrow, fitted where images are out of phase. All images share the edges; levels
 and vary slowly along the ring, as a coil's shading does. Unlike a full width at half maximum this
 has no bias for cortex thinner than the blur, and the level of cortex comes from the whole ring.
 Where an edge bends by a radius R, blur moves it inward by half its variance over R, which is taken
-out.
+out. Where voxels ask for it what lies outside begins with a thin layer, as of muscle beneath fat.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ from PDFFMapperLib.ute.ring_levels import ImageLevels, LevelSignals, log_likelih
 
 EDGE_ORDER, CORTEX_ORDER, MARROW_ORDER, OUTSIDE_ORDER = 6, 2, 2, 6
 _FINE_ORDER = 12  # of edges where voxels ask for it: a ridge, or the ends of a flat ellipse
+# Layers misfit by 1 % of the level of cortex and more; shapes and blurs that the model does not
+# have by .4 %, of which a layer would take a part.
+_LEAST_UNLIKE, _MOST_LEFT = 0.006, 0.75  # of the level of cortex; of the misfit, beside a layer
+_LAYERS, _LAYER_ORDER = (0.6, 1.2, 1.8, 2.4), 2  # blurs; of how far what lies beyond differs
 REACH, REACH_OF_ONE = 3.0, 4.0  # blurs beyond an edge; of one image levels need more voxels
 _BENT = 0.19  # blurs: SD of the mean thickness at which one image's variance is twice the bound
 _CORE = 0.85  # of the way to the center, beyond which a voxel is nobody's
@@ -55,10 +59,12 @@ class Ring:
         covariance: of the edges' parameters, by the noise and widened by the misfit.
         edge_bias: gives what noise shifts these by, to second order.
         tell: gives what its voxels tell of the mean levels of cortex.
-        refine: gives the ring with more harmonics of its edges, where its voxels ask for these.
+        refine: gives the ring with a layer beside it and more harmonics of its edges, where its
+            voxels ask for these.
         levels_in: gives the mean level of cortex in any images of its grid, shape (images, ...), of
             the complex signals of fat in them; by one fit of all with common edges.
         misfit: root of the mean squared score over its variance; 1 is noise alone.
+        layer: how thick one beside it was fitted, in blurs; 0 is none.
         upright: cosine of the angle between the wall and the section's normal, at the curve's
             points; a section cuts the wall thicker by as much.
     """
@@ -76,10 +82,11 @@ class Ring:
     refine: Callable[[], Ring | None]
     levels_in: Callable[[np.ndarray, Sequence[float]], ImageLevels]
     misfit: float
+    layer: float = 0.0
     upright: np.ndarray | float = 1.0
 
     def finer(self) -> Ring:
-        """With as many harmonics of the edges as its voxels ask for; once it has settled."""
+        """With as much beside it and of its edges as its voxels ask for; once it has settled."""
         return self.refine() or self
 
     @cached_property
@@ -239,11 +246,14 @@ class _RingFit:
         self.angle, self.fat, self.share = angle, fat, share
         bend = bend / np.maximum(1 + bend * distance, 0.2)  # of a parallel curve there
         self.inward = bend / 2 * along_mm2 / across_mm  # of an edge, in its blurs
-        self.of_level = [
-            harmonics(angle, order) for order in (MARROW_ORDER, CORTEX_ORDER, OUTSIDE_ORDER)
-        ]
-        self.firsts = np.cumsum([0] + [basis.shape[1] for basis in self.of_level])[:-1]
+        self._take_levels((MARROW_ORDER, CORTEX_ORDER, OUTSIDE_ORDER))
         self._take_order(EDGE_ORDER)
+
+    def _take_levels(self, orders: Sequence[int], layer: float = 0.0) -> None:
+        """Of marrow, cortex and outside; a fourth is of what lies beyond a layer, less its own."""
+        self.layer = layer
+        self.of_level = [harmonics(self.angle, order) for order in orders]
+        self.firsts = np.cumsum([0] + [basis.shape[1] for basis in self.of_level])[:-1]
 
     def _take_order(self, order: int) -> None:
         """Of the edges' harmonics."""
@@ -275,26 +285,27 @@ class _RingFit:
         whole[self.count - 1, self.count - 1] += 1 / MARROW_FAT_SD**2
         return whole
 
-    def _past_edges(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _past_edges(self, edges: np.ndarray) -> list[np.ndarray]:
         """Places outward of the inner edge, of the outer one, and of the inner one as marrow's blur
-        has it, in SDs of the blur."""
+        has it, in SDs of the blur; of a layer's end, if there is one."""
         n, psf, more = self.n, self.psf, np.exp(edges[2 * self.n])
         a, b = self.edge @ edges[:n], self.edge @ edges[n : 2 * n]
         x = (self.distance - a) / psf + self.inward
         y = (self.distance - b) / psf + self.inward
-        return x, y, (self.distance - a) / (psf * more) + more * self.inward
+        places = [x, y, (self.distance - a) / (psf * more) + more * self.inward]
+        return [*places, y - self.layer][: len(self.of_level)]
 
     def _shapes(self, edges: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         """What each level adds to the signals; derivatives of all shares by edges and blur."""
         psf = self.psf
         blur = psf * np.exp(edges[2 * self.n])
-        x, y, z = places = self._past_edges(edges)
+        places = self._past_edges(edges)
         gauss = [np.exp(-0.5 * one**2) / (2 * np.pi) ** 0.5 for one in places]
-        shares = _shares(*places)
+        shares, none = _shares(*places), np.zeros_like(psf)
         slopes = [
-            (gauss[2] / blur, 0.0 * y, gauss[2] * z),
-            (-gauss[0] / psf, gauss[1] / psf, 0.0 * y),
-            (0.0 * x, -gauss[1] / psf, 0.0 * y),
+            (gauss[2] / blur, none, gauss[2] * places[2]),
+            (-gauss[0] / psf, gauss[1] / psf, none),
+            *((none, -one / psf, none) for one in (gauss[1], *gauss[3:])),
         ]
         design = [
             share[:, None] * basis for share, basis in zip(shares, self.of_level, strict=True)
@@ -302,17 +313,15 @@ class _RingFit:
         return np.concatenate(design, axis=1), slopes
 
     def _by_edges(
-        self, levels: np.ndarray, slopes: list[np.ndarray], seen: Sequence[object] = (1, 1, 1)
+        self, levels: np.ndarray, slopes: list[np.ndarray], seen: Sequence[object] = (1, 1)
     ) -> np.ndarray:
         """Derivatives of an image's signals by both edges and the blur, levels kept.
 
-        `seen`: derivatives of the signals by what marrow, cortex and outside add.
+        `seen`: derivatives of the signals by what marrow and all else add.
         """
         parts = np.split(levels, self.firsts[1:])
-        values = [
-            one * (basis @ part)
-            for one, basis, part in zip(seen, self.of_level, parts, strict=True)
-        ]
+        values = [basis @ part for basis, part in zip(self.of_level, parts, strict=True)]
+        values = [seen[0] * values[0], *(seen[1] * one for one in values[1:])]
         by = [sum(v * s[k] for v, s in zip(values, slopes, strict=True))[:, None] for k in range(3)]
         return np.concatenate([by[0] * self.edge, by[1] * self.edge, by[2]], axis=1)
 
@@ -338,21 +347,61 @@ class _RingFit:
         sigma: float,
         pick: Callable[[np.ndarray], np.ndarray],
     ) -> Ring | None:
-        """With more harmonics of the edges, if these are worth it by Schwarz's criterion."""
-        fine, count = copy(self), self.held.size * self.share
-        fine._take_order(_FINE_ORDER)
-        least = 2 * (fine.n - self.n) * np.log(count)
-        if (at.misfit**2 - 1) * count < least:  # all that noise does not explain
-            return None
-        parts = np.split(at.parameters, [self.n, 2 * self.n])
-        start = [_padded(one, self.order, _FINE_ORDER) for one in parts[:2]]
+        """With a layer beside it and finer edges, each if it is worth it."""
+        fit = self
+        for _ in range(2):
+            fit, at = fit._better(at)
         try:
-            found = fine._known(fine._likeliest(np.concatenate([*start, parts[2]])))
-            ring = fine._ring(curve, found, sigma, pick)
+            return fit._ring(curve, at, sigma, pick) if fit is not self else None
         except ValueError:
             return None
-        gain = fine._around(found.parameters)[2] - self._around(at.parameters)[2]
-        return ring if 2 * gain * found.worth > least else None
+
+    def _larger(self, at: _Likeliest) -> list[tuple[_RingFit, np.ndarray]]:
+        """Fits with one thing more, and where they start, by the parameters without."""
+        found, larger = at.parameters, []
+        unlike = max(at.misfit**2 - 1, 0.0) ** 0.5 / found[self._cortex_places()[0]]
+        if len(self.held) > 1 and not self.layer and unlike > _LEAST_UNLIKE:  # one tells none
+            larger = [self._with_layer(found, one) for one in _LAYERS]
+        return larger + ([self._with_fine_edges(found)] if self.order < _FINE_ORDER else [])
+
+    def _with_layer(self, found: np.ndarray, layer: float) -> tuple[_RingFit, np.ndarray]:
+        """Of some blurs; as of `_larger`."""
+        layered = copy(self)
+        layered._take_levels((MARROW_ORDER, CORTEX_ORDER, OUTSIDE_ORDER, _LAYER_ORDER), layer)
+        levels = found[self.count :].reshape(len(self.held), -1)
+        more = layered.of_level[-1].shape[1]
+        return layered, np.concatenate(
+            [found[: self.count], np.pad(levels, ((0, 0), (0, more))).ravel()]
+        )
+
+    def _with_fine_edges(self, found: np.ndarray) -> tuple[_RingFit, np.ndarray]:
+        """As of `_larger`."""
+        fine = copy(self)
+        fine._take_order(_FINE_ORDER)
+        parts = np.split(found, [self.n, 2 * self.n])
+        start = [_padded(one, self.order, _FINE_ORDER) for one in parts[:2]]
+        return fine, np.concatenate([*start, parts[2]])
+
+    def _better(self, at: _Likeliest) -> tuple[_RingFit, _Likeliest]:
+        """The best larger fit by Schwarz's criterion, or this one."""
+        count, most, best = self.held.size * self.share, 0.0, (self, at)
+        left = at.misfit**2 - 1
+        likelihood = self._around(at.parameters)[2]
+        for fit, start in self._larger(at):
+            least = (len(start) - len(at.parameters)) * np.log(count)
+            if left * count < least:
+                continue
+            try:
+                found = fit._known(fit._likeliest(start))
+            except ValueError:
+                continue
+            gain = fit._around(found.parameters)[2] - likelihood
+            worth = 2 * gain * found.worth - least
+            if worth > most and (
+                fit.layer == self.layer or found.misfit**2 - 1 < _MOST_LEFT * left
+            ):
+                most, best = worth, (fit, found)
+        return best
 
     def _solve(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Levels by least squares, residuals, and the derivatives of all signals by `edges`.
@@ -401,7 +450,7 @@ class _RingFit:
         for k, (one, turn) in enumerate(zip(levels, turns, strict=True)):
             water, fat = design[:, marrow:] @ one[marrow:], design[:, :marrow] @ one[:marrow]
             signals[k], by_water, by_fat = _turned_sum(water, fat, turn)
-            by_edges = self._by_edges(one, slopes, (by_fat, by_water, by_water))
+            by_edges = self._by_edges(one, slopes, (by_fat, by_water))
             jacobian[k, :, : count - 1] = by_edges
             jacobian[k, :, count - 1] = by_share[k] * water * fat / signals[k]
             own = jacobian[k, :, count:]
@@ -459,7 +508,7 @@ class _RingFit:
         inner, outer = basis @ found[:n], basis @ found[n : 2 * n]
         if not (outer > inner).mean() > 0.98:
             raise ValueError("its voxels tell no ring of cortex")
-        levels = sigma * found[count:].reshape(images, -1)[:, self.firsts]
+        levels = sigma * found[count:].reshape(images, -1)[:, self.firsts[:3]]
         blur = float(np.mean(self.psf) * np.exp(found[2 * n]))
         fat = float(found[count - 1])
         edges = at.covariance[:count, :count] / at.worth
@@ -487,6 +536,7 @@ class _RingFit:
             partial(self._finer, curve, at, sigma, pick),
             levels_in,
             at.misfit,
+            self.layer,
         )
 
     def _known(self, found: np.ndarray) -> _Likeliest:
@@ -588,18 +638,18 @@ class _RingFit:
         """Of one image, by edges, blur, fat and its levels."""
         parts = np.split(own[self.count :], self.firsts[1:])
         shares = _shares(*self._past_edges(own[: self.count]))
-        fat, cortex, outside = (
+        fat, *waters = (
             share * (basis @ part)
             for share, basis, part in zip(shares, self.of_level, parts, strict=True)
         )
         turn = _turn_of(own[self.count - 1], self.fat[image])[0]
-        return _turned_sum(cortex + outside, fat, turn)[0]
+        return _turned_sum(sum(waters), fat, turn)[0]
 
 
-def _shares(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> list[np.ndarray]:
-    """Of marrow, cortex and outside, at places as `_past_edges` has them."""
+def _shares(x: np.ndarray, y: np.ndarray, z: np.ndarray, *beyond: np.ndarray) -> list[np.ndarray]:
+    """Of marrow, cortex, outside and beyond a layer, at places as `_past_edges` has them."""
     below = ndtr(y)
-    return [1 - ndtr(z), ndtr(x) - below, below]
+    return [1 - ndtr(z), ndtr(x) - below, below, *(ndtr(one) for one in beyond)]
 
 
 def _padded(harmonic: np.ndarray, order: int, finer: int) -> np.ndarray:
