@@ -35,8 +35,8 @@ class PatientFacts:
         sentences = []
         if self.unread_age and self.age_years is None:
             sentences.append(
-                f"the DICOM header's age '{self.unread_age}', which has no unit, is 0 or is no age as "
-                "DICOM writes it (055Y, 008M); give the age."
+                f"the DICOM header's age '{self.unread_age}', which has no unit, is 0 or is no age "
+                "as DICOM writes it (055Y, 008M); give the age."
             )
         if self.unread_sex and self.sex not in ("M", "F"):
             sentences.append(
