@@ -681,8 +681,10 @@ def test_the_interval_grows_by_what_shading_does_over_the_distance():
 
 @pytest.mark.parametrize(
     ("signal", "rows", "tone", "word"),
-    [(89, 129, "", None), (89, 20, "unusual", "low"), (45, 129, "unusual", "low"),
-     (150, 60, "expected", "intermediate"), (150, 129, "", None), (220, 129, "expected", "high")],
+    [(89, 129, "", "low or intermediate"), (89, 20, "unusual", "low"),
+     (45, 129, "unusual", "low"),
+     (150, 60, "expected", "intermediate or high"), (150, 129, "", None),
+     (220, 129, "expected", "intermediate or high"), (400, 129, "expected", "high")],
 )  # fmt: skip
 def test_the_rule_of_1_takes_a_side_only_if_shading_cannot_change_it(signal, rows, tone, word):
     """A healthy T12 read 0.89 with muscle 129 mm away, 1.57 with N4."""
@@ -705,12 +707,18 @@ def test_a_word_is_said_only_if_shading_cannot_change_it(signal, rows, words):
     assert [text.startswith(words) for text in worded] == [True] if words else not worded
 
 
-def test_a_signature_puts_the_value_in_a_word_and_its_caption_says_so():
-    """The table of statements says what the interval allows; the two differ in one report."""
-    found = assess(to_far_muscle(330, 60, contrast=Contrast.T2))
-    assert [f.word for one in found.signatures for f in one.findings] == ["high"]
-    assert any(s.text.startswith("intermediate or high") for s in found.results[0].statements)
-    assert "the values alone are put in words" in _signatures(found)
+@pytest.mark.parametrize("contrast", [Contrast.T1, Contrast.T2, Contrast.FS_T2])
+def test_a_signature_says_what_the_interval_allows_and_its_caption_says_so(contrast):
+    """T2 of 3.3 times muscle was "high" with an interval of 2.4 to 4.5, beside "intermediate or
+    high" in the same report."""
+    signal = {Contrast.T1: 220, Contrast.T2: 330, Contrast.FS_T2: 220}[contrast]
+    found = assess(to_far_muscle(signal, 60, contrast=contrast))
+    assert [f.word for one in found.signatures for f in one.findings] == ["intermediate or high"]
+    if contrast is not Contrast.T1:
+        assert any(s.text.startswith("intermediate or h") for s in found.results[0].statements)
+    assert "interval allows two words both stand" in _signatures(found)
+    surely = assess(to_far_muscle(2 * signal, 60, contrast=contrast))
+    assert [f.word for one in surely.signatures for f in one.findings] == ["high"]
 
 
 def test_shading_widens_no_interval_of_vbq_and_the_methods_say_so():

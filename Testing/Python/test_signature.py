@@ -189,3 +189,56 @@ def test_a_near_tie_is_no_lead(words, best, lead):
     assert one.match["red"] - one.match["yellow"] == pytest.approx(lead)
     assert one.match["red"] > max(0.5, one.match["yellow"], one.match["pathologic"])
     assert one.best == best
+
+
+@pytest.mark.parametrize(
+    ("t1", "fs_t2", "match", "best", "flip_flop"),
+    [
+        # T1 with its interval, fat-suppressed T2 with its own: share for red, yellow, pathologic.
+        ((0.7, 0.9), (2.5, 4.0), (0, 0, 1), "pathologic", True),
+        ((0.7, 1.3), (2.5, 4.0), (0, 0, 1), "indeterminate", None),
+        ((0.7, 0.9), (1.5, 4.0), (0, 0, 1), "indeterminate", None),
+        ((1.3, 2.6), (2.5, 4.0), (0, 0, 0.5), "indeterminate", False),
+        ((0.7, 2.6), (2.5, 4.0), (0, 0, 1), "indeterminate", None),
+        ((0.7, 0.9), (1.2, 1.8), (0.5, 0, 0.5), "indeterminate", False),
+    ],
+)
+def test_two_possible_words_speak_for_no_type(t1, fs_t2, match, best, flip_flop):
+    """The value alone was a word: marrow of .89 over a muscle far away was "low"."""
+    study = spine({"T1": "low", "FS_T2": "high"})
+    measured = measure(study)
+    measured.measurements = [m for m in measured.measurements if "disc" not in m.quantity]
+    for one in measured.measurements:
+        one.ci95 = t1 if one.quantity.startswith("t1") else fs_t2
+    (one,) = signatures(study, measured)
+    assert tuple(one.match.values()) == match
+    assert (one.best, one.flip_flop) == (best, flip_flop)
+
+
+def test_a_disc_alone_tells_low_from_the_rest():
+    study = spine({"T1": "high"})
+    study.regions = [one for one in study.regions if one.role is not Role.MUSCLE]
+    assert signature_of(study).findings[0].word == "intermediate or high"
+    measured = measure(spine({"T1": "intermediate"}))
+    for one in measured.measurements:  # the muscle leaves it open, the disc does not
+        one.ci95 = (1.1, 1.4) if one.quantity == "t1_marrow_disc" else (0.8, 2.5)
+    (one,) = signatures(study, measured)
+    assert one.findings[0].word == "intermediate or high"
+    assert one.findings[0].evidence == "marrow/disc 1.25 (limit 1)"
+
+
+@pytest.mark.parametrize(
+    ("quantity", "ends", "word"),
+    [
+        ("signal_drop", (25.0, 60.0), "drop"), ("signal_drop", (-5.0, 12.0), "no drop"),
+        ("signal_drop", (12.0, 25.0), None),
+        ("enhancement", (12.0, 40.0), "enhances"), ("enhancement", (-3.0, 14.0), None),
+    ],
+)  # fmt: skip
+def test_a_limit_inside_the_interval_leaves_no_word(quantity, ends, word):
+    study = spine({"T1": "high", "drop": "drop", "enhancement": "enhances"})
+    measured = measure(study)
+    measured.measurements = [m for m in measured.measurements if m.quantity == quantity]
+    measured.measurements[0].ci95 = ends
+    found = [f.word for one in signatures(study, measured) for f in one.findings]
+    assert found == ([word] if word else [])

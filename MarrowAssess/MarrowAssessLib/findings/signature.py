@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from MarrowAssessLib.catalogue.anatomy import Role, spine_region
@@ -11,6 +13,7 @@ from MarrowAssessLib.study.study import Study
 
 MARROW_REVIEW_DOI = "10.3348/jksr.2024.0039"
 SOURCE = f"doi {MARROW_REVIEW_DOI} (review of marrow MRI in children)"
+WORDS = ("low", "intermediate", "high")
 MARROW_TYPES = ("red", "yellow", "pathologic")
 
 # Expected finding per sequence and marrow type, as the review words them.
@@ -34,17 +37,32 @@ WORD_LIMITS = {
 SIGNAL_DROP_LIMIT_PERCENT = 20.0
 ENHANCEMENT_LIMIT_PERCENT = 10.0  # convention: above the repeatability of signal
 HOMOGENEOUS_SPREAD = 0.25  # robust coefficient of variation; convention
+_OR = " or "
 CLEAR_LEAD = 0.25  # of match between the best and the next type; convention
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sequence's word for a marrow region, such as T1 "low"."""
+    """One sequence's word for a marrow region, such as T1 "low".
+
+    Where the number's interval allows several words the word names them, "intermediate or high";
+    it then speaks against the other types, and for none.
+    """
 
     sequence: str
     word: str
     evidence: str
     suppressed: str = ""
+
+    @property
+    def words(self) -> list[str]:
+        """What it may be."""
+        return self.word.split(_OR)
+
+    @property
+    def sure(self) -> bool:
+        """Whether the interval allows one word alone."""
+        return len(self.words) == 1
 
 
 @dataclass
@@ -54,7 +72,7 @@ class Signature:
     Attributes:
         region, site: which marrow.
         findings: one per sequence that was there.
-        match: share of the usable findings each type agrees with, 0 to 1.
+        match: share of the findings for or against each type that are for it, 0 to 1.
         disagree: for each type, the sequences that speak against it.
         best: the type that matches best, or "indeterminate".
         flip_flop: T1 signal lost while fat-suppressed T2 is homogeneously bright; None where
@@ -92,10 +110,11 @@ def signature(region: Region, measurements: list[Measurement], study: Study) -> 
     infant = study.age_years is not None and study.age_years < 1
     findings = []
     for sequence, prefix in (("T1", "t1"), ("T2", "t2"), ("fat-suppressed T2", "fs_t2")):
-        to_muscle = by_quantity.get(f"{prefix}_marrow_muscle")
-        if sequence == "T1":
-            to_muscle = _on_a_side(to_muscle, WORD_LIMITS["T1"][0])
-        finding = _brightness(sequence, to_muscle, by_quantity.get(f"{prefix}_marrow_disc"))
+        finding = _brightness(
+            sequence,
+            by_quantity.get(f"{prefix}_marrow_muscle"),
+            by_quantity.get(f"{prefix}_marrow_disc"),
+        )
         if finding and sequence == "T1" and infant and finding.word == "low":
             finding = Finding(
                 "T1",
@@ -107,7 +126,7 @@ def signature(region: Region, measurements: list[Measurement], study: Study) -> 
         if finding:
             findings.append(finding)
     if drop := by_quantity.get("signal_drop"):
-        word = "drop" if drop.value >= SIGNAL_DROP_LIMIT_PERCENT else "no drop"
+        word = _OR.join(possible_words(drop, (SIGNAL_DROP_LIMIT_PERCENT,), ("no drop", "drop")))
         suppressed = (
             "in infants normal marrow holds too little fat to drop in opposed phase, so this "
             "finding counts for no type"
@@ -115,22 +134,26 @@ def signature(region: Region, measurements: list[Measurement], study: Study) -> 
             else ""
         )
         evidence = f"signal drop {drop.value:.0f} % (limit {SIGNAL_DROP_LIMIT_PERCENT:.0f} %)"
-        findings.append(Finding("chemical shift", word, evidence, suppressed))
+        if word:
+            findings.append(Finding("chemical shift", word, evidence, suppressed))
     if enhancement := by_quantity.get("enhancement"):
-        word = "enhances" if enhancement.value >= ENHANCEMENT_LIMIT_PERCENT else "none"
+        limits, words = (ENHANCEMENT_LIMIT_PERCENT,), ("none", "enhances")
         evidence = f"{enhancement.value:+.0f} % (limit {ENHANCEMENT_LIMIT_PERCENT:.0f} %)"
-        findings.append(Finding("enhancement", word, evidence))
-    usable = [finding for finding in findings if not finding.suppressed]
+        if word := _OR.join(possible_words(enhancement, limits, words)):
+            findings.append(Finding("enhancement", word, evidence))
+    told = [finding for finding in findings if not finding.suppressed]
+    sure = [finding for finding in told if finding.sure]
+    agree = {kind: sum(f.word == EXPECTED[f.sequence][kind] for f in sure) for kind in MARROW_TYPES}
     disagree = {
-        kind: [f.sequence for f in usable if f.word != EXPECTED[f.sequence][kind]]
+        kind: [f.sequence for f in told if EXPECTED[f.sequence][kind] not in f.words]
         for kind in MARROW_TYPES
     }
     match = {
-        kind: 1 - len(disagree[kind]) / len(usable) if usable else float("nan")
-        for kind in MARROW_TYPES
+        kind: n / (n + len(disagree[kind])) if n or disagree[kind] else float("nan")
+        for kind, n in agree.items()
     }
-    ranked = sorted(MARROW_TYPES, key=lambda kind: -match[kind]) if usable else []
-    clear = len(usable) >= 2 and match[ranked[0]] - match[ranked[1]] >= CLEAR_LEAD
+    ranked = sorted(MARROW_TYPES, key=lambda kind: -match[kind])
+    clear = len(sure) >= 2 and match[ranked[0]] - match[ranked[1]] >= CLEAR_LEAD
     return Signature(
         region=region.name,
         site=region.site,
@@ -143,10 +166,18 @@ def signature(region: Region, measurements: list[Measurement], study: Study) -> 
     )
 
 
-def _on_a_side(one: Measurement | None, limit: float) -> Measurement | None:
-    """A ratio, but None where its interval holds the limit, as of a muscle far away."""
-    holds = one and one.ci95 and one.ci95[0] <= limit < one.ci95[1]
-    return None if holds else one
+def possible_words(
+    one: Measurement, limits: Sequence[float], words: Sequence[str]
+) -> Sequence[str]:
+    """The words that a number's 95 % interval allows; none where it allows all of them.
+
+    Args:
+        one: the number; one without an interval is taken at its value.
+        limits: from low to high; the n-th word holds up to the n-th limit.
+        words: one more than limits.
+    """
+    first, last = (bisect_left(limits, end) for end in one.ci95 or (one.value, one.value))
+    return words[first : last + 1] if last - first < len(limits) else ()
 
 
 def _brightness(
@@ -154,39 +185,43 @@ def _brightness(
 ) -> Finding | None:
     """Low, intermediate or high, relative to muscle and, on T1, to disc as well.
 
-    On T1, marrow as dark as muscle or disc is low. Without muscle the disc decides alone, and
-    only "low" and "not low" can be told apart; then intermediate is said.
+    On T1, marrow surely as dark as muscle or disc is low, and a ratio whose interval holds that
+    limit leaves it to the other one. The disc tells only "low" and the rest apart; on T2 discs vary
+    from black (degenerated) to very bright (young), no scale alone.
     """
-    low, high = WORD_LIMITS[sequence]
-    told = [
-        f"marrow/{tissue} {one.value:.2f}"
-        for tissue, one in (("muscle", to_muscle), ("disc", to_disc))
-        if one
-    ]
-    if not told:
-        return None
-    if to_muscle is None and sequence != "T1":
-        # Discs vary from black (degenerated) to very bright (young) on T2: no scale alone.
-        return None
-    if sequence == "T1" and min(one.value for one in (to_muscle, to_disc) if one) <= low:
-        word = "low"
-    elif to_muscle is None:
-        word = "intermediate"
-    elif to_muscle.value <= low:
-        word = "low"
+    limits = WORD_LIMITS[sequence]
+    if sequence != "T1":
+        words = possible_words(to_muscle, limits, WORDS) if to_muscle else ()
+        named = (("muscle", to_muscle), ("disc", to_disc))
     else:
-        word = "high" if to_muscle.value >= high else "intermediate"
-    limits = f"muscle limits {low:g} and {high:g}" if to_muscle else f"limit {low:g}"
-    return Finding(sequence, word, f"{', '.join(told)} ({limits})")
+        muscle = possible_words(to_muscle, limits, WORDS) if to_muscle else ()
+        disc = possible_words(to_disc, limits[:1], ("low", "")) if to_disc else ()
+        if ("low",) in (muscle, disc):
+            words = ("low",)
+        elif "low" in muscle and disc:
+            words = WORDS[1:]
+        else:
+            words = muscle or (WORDS[1:] if disc else ())
+        named = (("muscle", to_muscle if muscle else None), ("disc", to_disc))
+    if not words:
+        return None
+    told = ", ".join(f"marrow/{tissue} {one.value:.2f}" for tissue, one in named if one)
+    of_muscle = any(tissue == "muscle" and one for tissue, one in named)
+    low, high = limits
+    shown = f"muscle limits {low:g} and {high:g}" if of_muscle else f"limit {low:g}"
+    return Finding(sequence, _OR.join(words), f"{told} ({shown})")
 
 
 def _flip_flop(findings: list[Finding], fs_t2: Measurement | None) -> bool | None:
-    words = {f.sequence: f.word for f in findings if not f.suppressed}
-    if "T1" not in words or fs_t2 is None:
+    may_be = {f.sequence: f.words for f in findings if not f.suppressed}
+    if "T1" not in may_be or "fat-suppressed T2" not in may_be:
         return None
     low, high = (fs_t2.statistics.percentiles[PERCENTILES.index(p)] for p in (25, 75))
     homogeneous = (high - low) / 1.349 <= HOMOGENEOUS_SPREAD * fs_t2.statistics.median
-    return bool(words["T1"] == "low" and words["fat-suppressed T2"] == "high" and homogeneous)
+    t1, bright = may_be["T1"], may_be["fat-suppressed T2"]
+    if "low" not in t1 or "high" not in bright or not homogeneous:
+        return False
+    return True if t1 == ["low"] and bright == ["high"] else None
 
 
 def _cautions(region: Region, study: Study, findings: list[Finding]) -> list[str]:
@@ -221,7 +256,6 @@ def _cautions(region: Region, study: Study, findings: list[Finding]) -> list[str
             "Fracture, edema beside a degenerated disc, metal and recent treatment give the same "
             "signal; look at the images."
         )
-    usable = [f for f in findings if not f.suppressed]
-    if len(usable) == 1:
+    if len([f for f in findings if f.sure and not f.suppressed]) == 1:
         cautions.append("One sequence alone does not make a signature.")
     return cautions

@@ -10,7 +10,12 @@ from __future__ import annotations
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
-from MarrowAssessLib.findings.signature import MARROW_REVIEW_DOI, WORD_LIMITS
+from MarrowAssessLib.findings.signature import (
+    MARROW_REVIEW_DOI,
+    WORD_LIMITS,
+    WORDS,
+    possible_words,
+)
 from MarrowAssessLib.findings.statement import (
     EXPECTED,
     FREQUENCY,
@@ -216,21 +221,15 @@ def _worded(measurement: Measurement, study: Study) -> list[Statement]:
     sequence = _WORDED[measurement.quantity]
     if study.age_years is not None and study.age_years < 4:
         return []
-    low, high = WORD_LIMITS[sequence]
-    at_low, at_high = side_of(measurement, low), side_of(measurement, high)
+    low, high = limits = WORD_LIMITS[sequence]
+    words = possible_words(measurement, limits, WORDS) if measurement.ci95 else ()
+    if not words:
+        return []
     meaning = {
         "low": "yellow marrow is low" if sequence != "T2" else "no marrow is low",
         "intermediate": "red marrow is intermediate",
         "high": "pathologic marrow is high" + (" and yellow too" if sequence == "T2" else ""),
     }
-    possible = {
-        "low": at_low != ABOVE,
-        "intermediate": at_low != AT_MOST and at_high != ABOVE,
-        "high": at_high != AT_MOST,
-    }
-    words = [word for word, may_be in possible.items() if may_be]
-    if len(words) == len(possible):
-        return []
     meant = "; ".join(meaning[word] for word in words)
     text = (
         f"{' or '.join(words)} on {sequence} ({meant}; limits {low:g} and {high:g} by convention)"

@@ -272,8 +272,8 @@ def _signatures(assessment: Assessment) -> str:
         "<div class=scroll><table><thead><tr><th>Site</th><th>Best match</th><th>Flip-flop</th>"
         f"{kinds}{head}</tr></thead><tbody>{''.join(rows)}{expected}</tbody></table></div>"
         f"<ul>{listed}</ul><p><small>Expected findings: {escape(SOURCE)}. The review gives words; "
-        "the limits between them (shown when a cell is pointed at) are this software's, and the "
-        "values alone are put in words; only a T1 ratio to muscle whose interval holds 1 is not."
+        "the limits between them (shown when a cell is pointed at) are this software's. Where an "
+        "interval allows two words both stand, and count only against the types of neither."
         "</small></p>"
     )
 
