@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role, spine_levels
+from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.measures.measure import measure
 from MarrowAssessLib.placement import tissue
 from MarrowAssessLib.placement.body import _doubts, _typical, eroded, place_body
 from MarrowAssessLib.placement.column import renamed
@@ -13,7 +15,7 @@ from MarrowAssessLib.placement.following import corrected, follow_column
 from MarrowAssessLib.placement.options import PlacingOptions
 from MarrowAssessLib.placement.star_surface import optimal_surface
 from MarrowAssessLib.placement.structure import place
-from MarrowAssessLib.placement.tissue import muscles_beside
+from MarrowAssessLib.placement.tissue import STRIPS, muscles_beside
 from MarrowAssessLib.placement.vertebra import (
     PATCH_MM,
     RAYS,
@@ -25,6 +27,7 @@ from MarrowAssessLib.placement.vertebra import (
     _best_rectangle,
     _integrals,
 )
+from MarrowAssessLib.study.study import Study
 from PDFFMapperLib.images.volume import Volume
 from phantoms import bodies
 from scipy import ndimage
@@ -248,6 +251,38 @@ def test_muscle_unlike_the_other_side_is_doubted():
         assert any("other side" in text for text in roi.cautions)
 
 
+@pytest.mark.parametrize("contrast", ["t1", "t2"])
+def test_each_level_has_muscle_beside_it_and_its_ratio_s_interval_holds_the_truth(contrast):
+    """A coil at the back, as in life: muscle is too bright, by 1.2 times."""
+    volume, _ = spine(contrast)
+    column = follow_column(volume, np.zeros(3), "L3")
+    strips = column.muscles[STRIPS].roi
+    x, y, z = (one[strips.box][strips.mask] for one in all_ras(volume))
+    in_column = (x / 22) ** 4 + (y / 17) ** 4 < 1
+    in_canal = (np.abs(x) < 9) & (y < -21) & (y > -34)
+    assert not (in_column | in_canal | (y < -62)).any()
+    marrow, muscle = (CONTRASTS[contrast][n] for n in (0, 5))
+    found = measure(Study({Contrast[contrast.upper()]: volume}, column.found_regions()))
+    ratios = [m for m in found.measurements if m.quantity == f"{contrast}_marrow_muscle"]
+    assert [one.site for one in ratios] == ["L1", "L2", "L3", "L4", "L5"]
+    for one in ratios:
+        beside = z[np.abs(z - (2 - int(one.site[1]) + 1) * APART) < APART]
+        assert beside.size > 1000 or one.site in ("L3", "L4")
+        low, high = one.ci95
+        assert low < one.value < 1.02 * marrow / muscle < 1.02 * high
+
+
+def test_no_strip_is_drawn_where_one_side_has_turned_to_fat():
+    volume, _ = spine("t1", shading=0.0)
+    x, y, z = all_ras(volume)
+    volume.array[(x > 9) & (y < -38) & (np.abs(z - 1.5 * APART) < 25)] = 230  # at L1-L2
+    strips = follow_column(volume, np.zeros(3), "L3").muscles[STRIPS].roi
+    erector = y[strips.box][strips.mask] < -35
+    heights = z[strips.box][strips.mask][erector]
+    assert not (np.abs(heights - 1.5 * APART) < 12).any()
+    assert (np.abs(heights + 1.5 * APART) < 12).any()  # L4-L5
+
+
 def test_levels_shift_with_another_count_of_lumbar_vertebrae():
     assert spine_levels(6)[-2:] == ["L6", "S1"]
     volume, _ = spine("t2")
@@ -270,7 +305,9 @@ def test_a_later_click_changes_only_what_it_touches():
     assert again.discs["L3-L4"] is column.discs["L3-L4"]
     assert again.discs["L2-L3"] is not column.discs["L2-L3"]
     assert again.csf is column.csf
-    assert again.muscles == column.muscles
+    assert list(again.muscles) == list(column.muscles)
+    for site in set(column.muscles) - {STRIPS}:  # what lies beside the other discs is found anew
+        assert again.muscles[site] is column.muscles[site]
 
 
 def test_a_painted_body_is_taken_as_it_is():

@@ -1,4 +1,5 @@
 import inspect
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -485,6 +486,7 @@ def test_thin_discs_stay_as_drawn_with_a_caution_and_marrow_is_eroded(spine):
 
 def test_coarsely_stored_signal_widens_the_interval_and_is_said(spine):
     rounded = spine.grid.with_array(np.round(spine.grid.array / 2.5))  # CSF becomes 20
+    rounded.ijk_to_ras = rounded.ijk_to_ras / 1e3  # no place is far away
     (vbq,) = [
         m
         for m in measure(Study({Contrast.T1: rounded}, spine.regions)).measurements
@@ -667,23 +669,71 @@ def test_coil_shading_is_told_once_however_many_levels_lie_far_from_muscle():
     assert len(told) == 2 and len(set(told)) == 1
 
 
-def test_the_interval_grows_by_what_shading_does_over_the_distance():
-    """exp(0.0052 x 130) = 1.97 either way, and what is new in another visit is still the noise."""
-    far, near = (
-        measure(to_far_muscle(110.0, 130, mm)).measurements[0] for mm in (1.0, 0.2)
-    )  # fmt: skip
-    (low, high), (least, most) = far.ci95, near.ci95
+def logs(one):
+    """How far the interval reaches below and above its value, in the logarithm."""
+    return tuple(np.abs(np.log(np.array(one.ci95) / one.value)))
+
+
+@pytest.mark.parametrize(
+    ("site", "mm", "header", "below", "above"),
+    [
+        ("L3", 50, {}, 0.21, 0.425), ("L3", 130, {}, 0.25, 0.5), ("L3", 28, {}, 0, 0),
+        ("left ilium", 50, {}, 0.425, 0.425),
+        ("L3", 50, {"ImageType": "ORIGINAL\\PRIMARY\\M\\NORM"}, 0.12, 0.12),
+        ("L3", 130, {"ImageType": ["ORIGINAL", "PRIMARY", "M", "NORM"]}, 0.15, 0.15),
+    ],
+)  # fmt: skip
+def test_the_interval_holds_what_shading_does_over_the_distance(site, mm, header, below, above):
+    """Muscle is as a rule nearer to the coil than the spine, and most errors go one way; what is
+    new in another visit is still the noise."""
+    study, plain = (to_far_muscle(110.0, 130, one / 130) for one in (mm, 0.1))
+    for one in (study, plain):
+        one.regions[0] = replace(one.regions[0], site=site)
+        next(iter(one.volumes.values())).attributes = header
+    (far, *_), (near, *_) = measure(study).measurements, measure(plain).measurements
     assert far.quantity == "t1_marrow_muscle" and far.value == near.value
-    assert (high / far.value, far.value / low) == pytest.approx((1.97, 1.97), abs=0.01)
-    alone = (((high - low) / 3.92) ** 2 - far.alike_sd**2) ** 0.5
-    assert alone == pytest.approx((most - least) / 3.92, rel=1e-3) and near.alike_sd == 0
+    assert logs(far) == pytest.approx(
+        [np.hypot(one, alone) for one, alone in zip((below, above), logs(near), strict=True)]
+    )
+    wide, narrow = (one.ci95[1] - one.ci95[0] for one in (far, near))
+    assert 3.92 * np.hypot(narrow / 3.92, far.alike_sd) == pytest.approx(wide)
+    assert near.alike_sd == 0
+    told = [c for c in far.cautions if "shading" in c]
+    assert len(told) == (mm > 30 and not header)
+
+
+def test_a_level_takes_the_part_of_a_long_muscle_beside_it():
+    """Of a strip whose signal doubles along it; what is shorter is taken whole, as ever."""
+    array = np.full((6, 200, 60), 100.0, np.float32)
+    array[:, :, 40:] = np.linspace(100, 200, 200)[:, None]
+    levels = [box(f"L{n} marrow", Role.MARROW, f"L{n}", first) for n, first in ((1, 20), (4, 170))]
+    strip, short = np.zeros(array.shape, bool), np.zeros(array.shape, bool)
+    strip[:, 5:195, 40:50], short[:, 90:110, 40:50] = True, True
+
+    def ratios(mask, array=array):
+        muscle = Region.from_mask("psoas", Role.MUSCLE, "psoas", mask)
+        found = measure(Study({Contrast.T1: Volume(array, np.eye(4), "T1")}, [*levels, muscle]))
+        return [m for m in found.measurements if m.quantity == "t1_marrow_muscle"]
+
+    upper, lower = ratios(strip)
+    assert (upper.divided_by, lower.divided_by) == (("psoas",), ("psoas",))
+    expected = [100 / (100 + row * 100 / 199) for row in (24.5, 174.5)]
+    assert [upper.value, lower.value] == pytest.approx(expected, rel=0.01)
+    assert upper.reference_statistics.voxels < strip.sum() / 3
+    whole = [one.value for one in ratios(short)]
+    assert whole == pytest.approx([100 / (100 + 99.5 * 100 / 199)] * 2, rel=0.001)
+    unseen = array.copy()
+    unseen[:, :60] = np.nan
+    unseen[:, :60, :30] = 100
+    there, _ = ratios(strip, unseen)  # the nearest that the image shows
+    assert there.value == pytest.approx(100 / (100 + 72 * 100 / 199), rel=0.02)
 
 
 @pytest.mark.parametrize(
     ("signal", "rows", "tone", "word"),
     [(89, 129, "", "low or intermediate"), (89, 20, "unusual", "low"),
-     (45, 129, "unusual", "low"),
-     (150, 60, "expected", "intermediate or high"), (150, 129, "", None),
+     (45, 129, "unusual", "low"), (110, 60, "", "low or intermediate"),
+     (140, 60, "expected", "intermediate or high"), (125, 129, "", None),
      (220, 129, "expected", "intermediate or high"), (400, 129, "expected", "high")],
 )  # fmt: skip
 def test_the_rule_of_1_takes_a_side_only_if_shading_cannot_change_it(signal, rows, tone, word):
@@ -697,8 +747,8 @@ def test_the_rule_of_1_takes_a_side_only_if_shading_cannot_change_it(signal, row
 @pytest.mark.parametrize(
     ("signal", "rows", "words"),
     [(60, 20, "low on"), (150, 20, "intermediate on"), (250, 20, "high on"), (60, 60, "low on"),
-     (120, 60, "low or intermediate on"), (250, 60, "intermediate or high on"),
-     (400, 60, "high on"), (150, 129, None)],
+     (110, 60, "low or intermediate on"), (220, 60, "intermediate or high on"),
+     (400, 60, "high on"), (124, 129, None)],
 )  # fmt: skip
 def test_a_word_is_said_only_if_shading_cannot_change_it(signal, rows, words):
     """Where all three are possible, none is: that was a line of the summary."""
@@ -721,20 +771,22 @@ def test_a_signature_says_what_the_interval_allows_and_its_caption_says_so(contr
     assert [f.word for one in surely.signatures for f in one.findings] == ["high"]
 
 
-def test_shading_widens_no_interval_of_vbq_and_the_methods_say_so():
-    """They said "marrow over a tissue", which CSF is too."""
+def test_the_interval_of_vbq_holds_shading_and_the_methods_say_so():
+    """From the middle of L1-L4 to CSF; it held none."""
     csf = box("L3 CSF", Role.CSF, "L3", 180)
     levels = [box(f"L{n} marrow", Role.MARROW, f"L{n}", 20 * n) for n in (1, 2, 3, 4)]
     array = np.full((6, 200, 20), 100.0, np.float32)
     array += np.random.default_rng(0).normal(0, 5, array.shape)
-    far, near = (
-        assess(Study({Contrast.T1: Volume(array, np.diag([mm] * 3 + [1.0]), "T1")}, [*levels, csf]))
-        for mm in (1.0, 0.2)
-    )
-    (one,), (other,) = (
-        [r.measurement for r in found.results if r.measurement.quantity == "vbq"]
-        for found in (far, near)
-    )
-    assert one.ci95 == pytest.approx(other.ci95)
-    assert "intervals of marrow over muscle more than 30 mm away hold" in " ".join(far.methods)
-    assert "those of VBQ do not" in " ".join(far.methods)
+
+    def vbq(mm, settings=None):
+        image = Volume(array, np.diag([mm] * 3 + [1.0]), "T1")
+        found = assess(Study({Contrast.T1: image}, [*levels, csf]), settings)
+        (one,) = [r.measurement for r in found.results if r.measurement.quantity == "vbq"]
+        return one, " ".join(found.methods)
+
+    (far, methods), (near, _) = vbq(0.2), vbq(0.001)
+    assert logs(far) == pytest.approx((0.0042 * 26, 0.0085 * 26), rel=0.02)
+    assert logs(near) == pytest.approx((0, 0), abs=0.02) and far.alike_sd > 0
+    assert "over muscle more than 30 mm away and of VBQ hold what coil shading may do" in methods
+    corrected, methods = vbq(0.2, Settings(n4=True))
+    assert logs(corrected) == pytest.approx((0, 0), abs=0.02) and "hold what" not in methods

@@ -45,7 +45,7 @@ from MarrowAssessLib.placement.level_names import KnownLevel, neighbor_site  # n
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions  # noqa: E402
 from MarrowAssessLib.placement.pelvis import find_pelvis  # noqa: E402
 from MarrowAssessLib.placement.structure import place  # noqa: E402
-from MarrowAssessLib.placement.tissue import muscles_beside  # noqa: E402
+from MarrowAssessLib.placement.tissue import muscles_of  # noqa: E402
 from MarrowAssessLib.placement.vertebra import voxelize  # noqa: E402
 from MarrowAssessLib.study.regions import Region  # noqa: E402
 from PDFFMapperLib.images.files import read_volume  # noqa: E402
@@ -110,8 +110,11 @@ class Case:
 
     def tissues(self):
         """Muscles, CSF, and what single clicks place."""
-        upper, lower = self.surfaces[-3:-1]
-        muscles = muscles_beside(self.volume, upper, lower, WITHOUT)
+        upper = self.surfaces[-3]
+        names = [f"T{n}" for n in range(1, 13)] + ["L1", "L2", "L3", "L4", "L5"]
+        levels = names[len(names) - 1 - len(self.surfaces) : -1]  # as if the last but one were L3
+        bodies = dict(zip(levels, self.surfaces, strict=True))
+        muscles = muscles_of(self.volume, bodies, WITHOUT)
         found = list(muscles.values())
         found.append(csf_of(self.volume, self.spine, upper, "", self.volume))
         found.append(csf_of(self.volume, self.spine, upper, "", None))

@@ -19,7 +19,8 @@ from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.heights import HEIGHTS
 from MarrowAssessLib.measures.measure import OUTLIERS, measure
 from MarrowAssessLib.measures.measurement import Measured, Measurement, order
-from MarrowAssessLib.measures.signal_ratios import FAR_APART_MM, SHADING_PER_MM
+from MarrowAssessLib.measures.shading import NORMALIZED_PER_MM, PER_MM
+from MarrowAssessLib.measures.signal_ratios import FAR_APART_MM
 from MarrowAssessLib.measures.spectroscopy import SPECTRA
 from MarrowAssessLib.measures.spectrum_and_map import beside_map
 from MarrowAssessLib.measures.ute import UTE
@@ -189,8 +190,10 @@ def _methods(settings: Settings) -> list[str]:
         f"T1, T2 and fat-suppressed T2 were corrected: {N4_METHOD}."
         if settings.n4
         else "No bias-field correction was applied; intervals of marrow over muscle more than "
-        f"{FAR_APART_MM:g} mm away hold what coil shading may do, {100 * SHADING_PER_MM:.2f} % per "
-        "mm (95th percentile of what N4 changed in 18 images); those of VBQ do not."
+        f"{FAR_APART_MM:g} mm away and of VBQ hold what coil shading may do: the true ratio may be "
+        f"lower by {100 * PER_MM[0]:.2f} % or higher by {100 * PER_MM[1]:.2f} % for each mm (95 % "
+        "of what N4 changed in 18 lumbar images); elsewhere than in the spine the latter either "
+        f"way, of images that the scanner normalized (NORM) {100 * NORMALIZED_PER_MM:.2f} %."
     )
     interval = (
         "95 % intervals come from the spread and correlation of the voxels inside the regions; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -30,6 +30,7 @@ _SIGNALS = frozenset(
         Contrast.OPPOSED_PHASE, Contrast.WATER, Contrast.FAT,
     )
 )  # fmt: skip
+PART_MM = 25.0  # of a muscle beside a level: so far up and down from what is nearest to it
 VIABLE_ADC = (0.6, 1.4)  # 10^-3 mm^2/s, of dense tumor
 
 
@@ -126,6 +127,8 @@ class Book:
         self._grid = grid
         self._statistics: dict[tuple[str, int], Statistics] = {}
         self._centers: dict[str, np.ndarray] = {}
+        self._voxels: dict[str, np.ndarray] = {}
+        self._parts: dict[tuple[str, int], Region] = {}
         self._once: dict[tuple, object] = {}
 
     @property
@@ -235,10 +238,43 @@ class Book:
         """Between the centers of two regions."""
         return float(np.linalg.norm(self._center(one) - self._center(other)))
 
-    def nearest(self, region: Region, role: Role) -> Region | None:
-        """The region of another tissue whose center is nearest."""
-        others = [r for r in self.of(role) if r.voxels]
-        return min(others, key=lambda other: self.distance_mm(region, other), default=None)
+    def mean_distance_mm(self, several: Sequence[Region], other: Region) -> float:
+        """Between the middle of several regions' centers and the center of another one."""
+        middle = np.mean([self._center(one) for one in several], axis=0)
+        return float(np.linalg.norm(middle - self._center(other)))
+
+    def nearest(self, region: Region, role: Role, image: Volume) -> tuple[Region, Region] | None:
+        """The region of another tissue whose center is nearest, and what of it is measured.
+
+        Muscle runs along several levels: of it that is the part within `PART_MM` of the voxel
+        nearest to the region, where the image has values, and its center counts.
+        """
+        others = [one for one in self.of(role) if one.voxels]
+        if role is Role.MUSCLE:
+            pairs = [(one, self._part_near(region, one, image)) for one in others]
+        else:
+            pairs = [(one, one) for one in others]
+        return min(pairs, key=lambda pair: self.distance_mm(region, pair[1]), default=None)
+
+    def _part_near(self, region: Region, other: Region, image: Volume) -> Region:
+        name = f"{other.name} near {region.name}"
+        if (name, id(image)) not in self._parts:
+            places = self._places(other)
+            away = np.linalg.norm(places - self._center(region), axis=1)
+            away[~np.isfinite(other.values(image.array))] = np.inf
+            near = np.linalg.norm(places - places[away.argmin()], axis=1) <= PART_MM
+            mask = other.mask.copy()
+            mask[other.mask] = near
+            part = other if near.all() else replace(other, name=name, mask=mask)
+            self._parts[name, id(image)] = part
+        return self._parts[name, id(image)]
+
+    def _places(self, region: Region) -> np.ndarray:
+        """RAS of a region's voxels, shape (n, 3), mm."""
+        if region.name not in self._voxels:
+            at = np.argwhere(region.mask) + region.offset
+            self._voxels[region.name] = self.grid.to_ras(at[:, ::-1])
+        return self._voxels[region.name]
 
     def _center(self, region: Region) -> np.ndarray:
         if region.name not in self._centers:

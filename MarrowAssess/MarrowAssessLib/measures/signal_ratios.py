@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
-from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.anatomy import Role, spine_region
 from MarrowAssessLib.catalogue.quantities import Quantity
 from MarrowAssessLib.measures.book import Book, one_value, ratio
 from MarrowAssessLib.measures.measurement import Measurement, Skipped
+from MarrowAssessLib.measures.shading import hold_shading
+from MarrowAssessLib.study.bias_field import is_normalized
 from MarrowAssessLib.study.regions import Region
 
-FAR_APART_MM = 30.0  # no disc beside its body is; the nearest muscle found is 33 mm away or more
-# How far coil shading may move the logarithm of a ratio, for each mm between the two centers: the
-# 95th percentile of |ln(uncorrected / N4)| of marrow/muscle, at 146 levels of 18 real images (T1,
-# T2, TIRM, gradient echo; muscle 33 to 218 mm away). It was 0.0057 at 29 levels of the three T1
-# images, at most 0.0070. So widened, no T1 ratio took the other side of 1 than with N4.
-SHADING_PER_MM = 0.0052
+FAR_APART_MM = 30.0  # no disc beside its body is; the nearest muscle found is 31 mm away or more
 DARKER_AFTER_CONTRAST = 0.8  # more than noise, motion and coil shading take from the signal
 
 
@@ -24,11 +19,12 @@ def tissue_ratio(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
     (contrast,) = quantity.images
     found: list[Measurement | Skipped] = []
     for region in book.of(quantity.measured):
-        other = book.nearest(region, quantity.divided_by)
-        if other is None:
+        nearest = book.nearest(region, quantity.divided_by, book.image(quantity, contrast))
+        if nearest is None:
             continue
+        other, part = nearest
         top = book.statistics(quantity, region, contrast)
-        bottom = book.divisor(quantity, other, contrast)
+        bottom = book.divisor(quantity, part, contrast)
         if one_value(top, bottom):
             said = f"{contrast.value} has one value in {region.name} and {other.name}"
             found.append(Skipped(quantity.key, said))
@@ -37,31 +33,22 @@ def tissue_ratio(book: Book, quantity: Quantity) -> list[Measurement | Skipped]:
         one = Measurement(
             quantity.key, region.site, value, (region.name,), (other.name,), top, bottom, ci
         )
-        distance = book.distance_mm(region, other)
+        distance = book.distance_mm(region, part)
         if not book.settings.n4 and distance > FAR_APART_MM:
-            _widen(one, SHADING_PER_MM * distance)
+            normalized = is_normalized(book.acquired[contrast])
+            hold_shading(one, distance, bool(spine_region(region.site)), normalized)
             held = "; the interval holds what it may do" if one.ci95 else ""
-            one.cautions.append(  # alike at every level, so that a report says it once
-                f"The {other.role.value} lies over {FAR_APART_MM:g} mm away and coil shading was "
-                f"not corrected (N4){held}."
-            )
+            if not normalized:  # alike at every level, so that a report says it once
+                one.cautions.append(
+                    f"The {other.role.value} lies over {FAR_APART_MM:g} mm away and coil shading "
+                    f"was not corrected (N4){held}."
+                )
         found.append(one)
     given = {region.role for region in book.drawn}  # but perhaps where the image has no values
     needed = (quantity.measured, quantity.divided_by)
     if missing := " and no ".join(role.value for role in needed if role not in given):
         found.append(Skipped(quantity.key, f"no {missing} region was given"))
     return found
-
-
-def _widen(one: Measurement, log_half: float) -> None:
-    """Add a 95 % error of a ratio's logarithm to its interval, as one that another visit shares."""
-    if one.ci95 is None:
-        return
-    low, high = one.ci95
-    factor = math.exp(math.hypot(math.log(high / one.value), log_half))
-    one.ci95 = one.value / factor, one.value * factor
-    wide, narrow = (one.ci95[1] - one.ci95[0]), (high - low)
-    one.alike_sd = math.sqrt(wide**2 - narrow**2) / (2 * 1.96)
 
 
 def enhancement(book: Book, quantity: Quantity) -> list[Measurement] | list[Skipped]:

@@ -7,6 +7,8 @@ import numpy as np
 from MarrowAssessLib.catalogue.quantities import Quantity
 from MarrowAssessLib.measures.book import Book, one_value
 from MarrowAssessLib.measures.measurement import Measurement, Skipped
+from MarrowAssessLib.measures.shading import hold_shading
+from MarrowAssessLib.study.bias_field import is_normalized
 from MarrowAssessLib.study.regions import Region, Statistics
 
 WIDEST_MM = 20.0  # across, of regions that were drawn about the mid-sagittal slice
@@ -45,6 +47,9 @@ def levels_over_csf(book: Book, quantity: Quantity) -> list[Measurement | Skippe
         bottom,
         _interval(value, levels, bottom),
     )
+    if not book.settings.n4:
+        normalized = is_normalized(book.acquired[contrast])
+        hold_shading(one, book.mean_distance_mm(bodies, csf), True, normalized)
     if _widest_mm(book, bodies) > WIDEST_MM:
         one.cautions.append(
             "Measured over whole vertebral bodies; published values and cut-offs come from "

@@ -8,6 +8,7 @@ from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.anatomy import column_levels
 from MarrowAssessLib.placement.body import Placement
+from MarrowAssessLib.placement.vertebra import Surface
 from MarrowAssessLib.study.regions import Region, doubt
 
 CSF_LEVEL = "L3"  # beside which CSF is measured
@@ -21,7 +22,7 @@ class Column:
         bodies: placements by level ("L3"), from head to foot.
         discs: placements by level ("L3-L4").
         csf: beside CSF_LEVEL, or a body in the middle without levels; None where it was not found.
-        muscles: placements by site ("left erector spinae"); those found only.
+        muscles: placements by site ("left erector spinae", "paraspinal"); those found only.
         pelvis: marrow of both ilia, on CT.
         unsure: sentences about the column as a whole.
         ground: where the levels' names come from.
@@ -36,6 +37,11 @@ class Column:
     unsure: list[str] = field(default_factory=list)
     ground: str = ""
     disc_chance: Volume | None = None
+
+    @property
+    def surfaces(self) -> dict[str, Surface]:
+        """The bodies' surfaces by level."""
+        return {level: body.surface for level, body in self.bodies.items()}
 
     def regions(self) -> list[Region]:
         """The measurement ROIs of everything found."""

@@ -16,7 +16,7 @@ from MarrowAssessLib.placement.csf import csf_beside
 from MarrowAssessLib.placement.disc import disc_between, disc_seen
 from MarrowAssessLib.placement.judgment import click_doubts, read_click
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
-from MarrowAssessLib.placement.tissue import muscles_beside
+from MarrowAssessLib.placement.tissue import STRIPS, muscles_of
 from MarrowAssessLib.placement.vertebra import BodyPrior, Surface, tilt_deg
 
 # A disc's height until the first is seen: lumbar 6-15 mm (doi 10.1186/s13018-018-0737-x), lower
@@ -95,9 +95,7 @@ def follow_column(
         column.discs[f"{upper}-{lower}"] = _disc(volume, bodies, upper, lower)
     if CSF_LEVEL in bodies:
         column.csf = csf_beside(volume, bodies[CSF_LEVEL].surface, CSF_LEVEL)
-    if "L3" in bodies and "L4" in bodies:
-        pair = bodies["L3"].surface, bodies["L4"].surface
-        column.muscles = muscles_beside(volume, *pair, options)
+    column.muscles = muscles_of(volume, column.surfaces, options)
     column.unsure = doubtful(bodies)
     return column
 
@@ -113,8 +111,9 @@ def corrected(
 ) -> Column:
     """The column with one body clicked again or painted; only what it touches is made anew.
 
-    That is the body, the discs beside it, CSF if it was measured beside this body, and the muscles
-    if it is L3 or L4. Everything else is the very same object as before.
+    That is the body, the discs beside it, CSF if it was measured beside this body, the strips of
+    muscle, and the muscles at L3-L4 if it is one of these. Everything else is the very same object
+    as before.
 
     Args:
         volume: image.
@@ -150,9 +149,7 @@ def corrected(
         body = place_body(volume, point, level, prior=prior, options=options)
     found = {**column.bodies, level: body}
     bodies = {name: found[name] for name in levels if name in found}
-    result = replace(
-        column, bodies=bodies, discs={}, muscles=dict(column.muscles), unsure=doubtful(bodies)
-    )
+    result = replace(column, bodies=bodies, discs={}, muscles={}, unsure=doubtful(bodies))
     chance = column.disc_chance if painted is None else None  # a painted body is taken at its word
     for upper, lower in pairwise(bodies):
         site = f"{upper}-{lower}"
@@ -160,9 +157,10 @@ def corrected(
         result.discs[site] = kept or _disc(volume, bodies, upper, lower, chance)
     if column.csf is not None and column.csf.roi.site == level:
         result.csf = csf_beside(volume, body.surface, level)
-    if level in ("L3", "L4") and "L3" in bodies and "L4" in bodies:
-        pair = bodies["L3"].surface, bodies["L4"].surface
-        result.muscles = muscles_beside(volume, *pair, options)
+    result.muscles = muscles_of(volume, result.surfaces, options)
+    if level not in ("L3", "L4"):
+        kept = {site: one for site, one in column.muscles.items() if site != STRIPS}
+        result.muscles = result.muscles | kept
     return result
 
 

@@ -35,7 +35,7 @@ from MarrowAssessLib.placement.narrow import (
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.pelvis import find_pelvis
 from MarrowAssessLib.placement.spine_network import FINDING
-from MarrowAssessLib.placement.tissue import muscles_beside
+from MarrowAssessLib.placement.tissue import muscles_of
 from MarrowAssessLib.placement.vertebra import (
     BELOW_FACE,
     HALF_WIDTH_TO_DEPTH,
@@ -151,9 +151,7 @@ def find_column(
         column.csf = csf_of(volume, spine, bodies[beside].surface, beside, fluid)
         for sentence in doubted[beside]:
             column.csf.doubt(sentence)
-    if "L3" in bodies and "L4" in bodies:
-        pair = bodies["L3"].surface, bodies["L4"].surface
-        column.muscles = muscles_beside(volume, *pair, options)
+    column.muscles = muscles_of(volume, column.surfaces, options)
     if ct is not None and "S1" in bodies:
         column.pelvis = find_pelvis(ct, bodies["S1"].surface.box.center)
     column.unsure = [*_said(spine, names, click), *doubtful(bodies)]

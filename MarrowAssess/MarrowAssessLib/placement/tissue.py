@@ -5,6 +5,7 @@ Or where a muscle must be.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -46,6 +47,9 @@ SMALL_MM3 = 60.0
 UNEVEN = 0.25  # robust SD over level round the click, and in a muscle
 NO_AIR, BRIGHT_PERCENT = 0.1, 99  # of the brightest signal, which is that percentile: air is darker
 
+ERECTOR, PSOAS = "erector spinae", "psoas"
+STRIPS = "paraspinal"  # site of the muscle beside other discs than L3-L4
+PSOAS_ABOVE = ("L2", "L3", "L4", "L5")  # bodies: higher it is thin, lower it has left the column
 TOUCHES_EDGE = "The region touches the edge of the volume."
 # Psoas is measured so far beside the bodies: discs bulge, slices of 3 to 5 mm blur the sides.
 BESIDE_MM = 6.0
@@ -57,6 +61,8 @@ PSOAS_ASIDE, PSOAS_ALONG = np.arange(7.0, 19, 3), np.arange(-10.0, 8, 3)
 BALL_MM, UNLIKE_COST = 4.0, 0.3
 BALL_PLACES, BALL_ROUND = 5, 1.125  # across a ball, and how far out (radii): its corners are cut
 SIDES_RATIO = 1.5  # left over right signal of one muscle, or the inverse, that is doubted
+LEAST_MM3 = 800.0  # of a piece of the strips: 9 mm cubed
+NEXT_RATIO = 1.5  # signal of a muscle over that at the disc before, or the inverse: another tissue
 
 
 def grow(
@@ -149,6 +155,46 @@ def _piece_at(mask: np.ndarray, distance: np.ndarray) -> np.ndarray:
     return pieces == numbers[sizes.argmax()]
 
 
+def muscles_of(
+    volume: Volume, bodies: Mapping[str, Surface], options: PlacingOptions = AS_USUAL
+) -> dict[str, Placement]:
+    """Erector spinae and psoas of both sides at L3-L4, and muscle beside the other discs.
+
+    The latter is one region, which ratios of a level's signal take the nearest part of. It holds
+    only pieces that give no reason for doubt.
+
+    Args:
+        volume: image.
+        bodies: the column's, by level, from head to foot.
+        options: what ROIs leave out.
+
+    Returns:
+        Placements by site ("left psoas", `STRIPS`); none without L3 and L4.
+    """
+    if not {"L3", "L4"} <= bodies.keys():
+        return {}
+    found = muscles_beside(volume, bodies["L3"], bodies["L4"], options)
+    known = {muscle: _usual(volume, found, muscle) for muscle in (ERECTOR, PSOAS)}
+    known[ERECTOR] = known[ERECTOR] or known[PSOAS]  # which is turned to fat more rarely
+    names, pieces = list(bodies), []
+    third = names.index("L3")
+    for discs in (range(third + 1, len(names) - 1), range(third - 1, -1, -1)):
+        usual = dict(known)
+        for n in discs:
+            pair = bodies[names[n]], bodies[names[n + 1]]
+            for muscle in (ERECTOR, PSOAS):
+                if not known[muscle] or (muscle == PSOAS and names[n + 1] not in PSOAS_ABOVE):
+                    continue
+                new = _placed(volume, *pair, muscle, options, usual[muscle])
+                level = _usual(volume, new, muscle)
+                if 1 / NEXT_RATIO < level / usual[muscle] < NEXT_RATIO:
+                    usual[muscle] = level
+                    pieces += [one for one in new.values() if _sure(one) and _large(volume, one)]
+    if pieces:
+        found[STRIPS] = _together(pieces, list(found.values()))
+    return found
+
+
 def muscles_beside(
     volume: Volume, upper: Surface, lower: Surface, options: PlacingOptions = AS_USUAL
 ) -> dict[str, Placement]:
@@ -158,35 +204,83 @@ def muscles_beside(
     candidates of both sides: fat, bone and vessels beside muscle may be brighter (T1, T2) or
     darker (STIR, water, opposed phase).
     """
+    return _placed(volume, upper, lower, ERECTOR, options) | _placed(
+        volume, upper, lower, PSOAS, options
+    )
+
+
+def _placed(
+    volume: Volume,
+    upper: Surface,
+    lower: Surface,
+    muscle: str,
+    options: PlacingOptions,
+    usual: float = 0.0,
+) -> dict[str, Placement]:
+    """One muscle of both sides at a disc; its signal is about `usual`, if not 0."""
     middle = (upper.box.center + lower.box.center) / 2
     width, depth = np.maximum(upper.box.half, lower.box.half)[:2]
     size = CHILD if 2 * depth < CHILD_DEPTH_MM else 1.0
-    searches = {
-        "erector spinae": (size * ERECTOR_ASIDE, -depth - size * ERECTOR_BEHIND),
-        "psoas": (width + size * PSOAS_ASIDE, size * PSOAS_ALONG),
+    across, along = {
+        ERECTOR: (size * ERECTOR_ASIDE, -depth - size * ERECTOR_BEHIND),
+        PSOAS: (width + size * PSOAS_ASIDE, size * PSOAS_ALONG),
+    }[muscle]
+    sides = {
+        side: _balls(volume, middle, upper.box.axes, sign * across, along, BALL_MM * size)
+        for side, sign in (("right", 1), ("left", -1))
     }
-    found = {}
-    for muscle, (across, along) in searches.items():
-        sides = {
-            side: _balls(volume, middle, upper.box.axes, sign * across, along, BALL_MM * size)
-            for side, sign in (("right", 1), ("left", -1))
-        }
+    if not usual:
         usual = _commonest([mean for spots in sides.values() for mean, _, _ in spots])
-        pair = {}
-        for side, spots in sides.items():
-            unlike = [std + UNLIKE_COST * abs(mean - usual) for mean, std, _ in spots]
-            if not unlike:
-                continue
-            site = f"{side} {muscle}"
-            spot = spots[int(np.argmin(unlike))][2]
-            pair[site] = grow(volume, spot, Role.MUSCLE, site, options=options)
-            for said in (pair[site].unsure, pair[site].roi.cautions):
-                said[:] = [text for text in said if text != TOUCHES_EDGE]  # says nothing here
-            if muscle == "psoas":  # disc may be just as bright and touch it
-                _keep_beside(volume, pair[site], (upper.box, lower.box))
-        _compare_sides(volume, pair)
-        found |= pair
-    return found
+    pair = {}
+    for side, spots in sides.items():
+        unlike = [std + UNLIKE_COST * abs(mean - usual) for mean, std, _ in spots]
+        if not unlike:
+            continue
+        site = f"{side} {muscle}"
+        spot = spots[int(np.argmin(unlike))][2]
+        pair[site] = grow(volume, spot, Role.MUSCLE, site, options=options)
+        for said in (pair[site].unsure, pair[site].roi.cautions):
+            said[:] = [text for text in said if text != TOUCHES_EDGE]  # says nothing here
+        if muscle == PSOAS:  # disc may be just as bright and touch it
+            _keep_beside(volume, pair[site], (upper.box, lower.box))
+    _compare_sides(volume, pair)
+    return pair
+
+
+def _sure(one: Placement) -> bool:
+    return one.roi.voxels > 0 and not one.unsure
+
+
+def _large(volume: Volume, one: Placement) -> bool:
+    """Whether it is more than the rim of a muscle that lies beyond the image's side."""
+    return one.roi.voxels * volume.voxel_volume_mm3 > LEAST_MM3
+
+
+def _usual(volume: Volume, found: Mapping[str, Placement], muscle: str) -> float:
+    """A muscle's signal, the mean of both sides where they are sure; 0 for neither."""
+    levels = [
+        float(np.median(one.roi.values(volume.array)))
+        for site, one in found.items()
+        if site.endswith(muscle) and _sure(one)
+    ]
+    return float(np.mean(levels)) if levels else 0.0
+
+
+def _together(pieces: list[Placement], apart: list[Placement]) -> Placement:
+    """Several placements as one, without the voxels of others."""
+
+    def whole(part: str) -> Region:
+        mine, others = ([getattr(one, part) for one in some] for some in (pieces, apart))
+        low = np.min([one.offset for one in (*mine, *others)], axis=0)
+        high = np.max([np.add(one.offset, one.mask.shape) for one in (*mine, *others)], axis=0)
+        mask = np.zeros(high - low, bool)
+        for one, kept in [(one, True) for one in mine] + [(one, False) for one in others]:
+            there = np.subtract(one.offset, low)
+            box = tuple(slice(a, a + n) for a, n in zip(there, one.mask.shape, strict=True))
+            mask[box][one.mask] = kept
+        return Region(f"{STRIPS} muscle", Role.MUSCLE, STRIPS, mask, tuple(map(int, low)))
+
+    return Placement(whole("body"), whole("roi"))
 
 
 def _keep_beside(volume: Volume, placement: Placement, boxes: tuple[Box, ...]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from PDFFMapperLib.images.attributes import image_type_of, number_of, scanner_of
+from PDFFMapperLib.images.attributes import number_of, scanner_of
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.water_fat.echo_train import SAME_FIELD_T, field_strength
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.study.bias_field import is_normalized
 from MarrowAssessLib.study.study import Study
 
 KEYWORDS = (
@@ -71,6 +72,6 @@ def times_ms(study: Study, contrast: Contrast) -> tuple[float | None, float | No
 
 
 def shading_corrected(study: Study, contrast: Contrast, n4: bool) -> bool:
-    """Whether coil shading was removed: by N4 here, or by the scanner as its header says (NORM)."""
+    """Whether coil shading was removed: by N4 here, or by the scanner."""
     volume = study.volumes.get(contrast)
-    return n4 or (volume is not None and "NORM" in image_type_of(volume.attributes))
+    return n4 or (volume is not None and is_normalized(volume))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from PDFFMapperLib.images.attributes import image_type_of
 from PDFFMapperLib.images.files import image_from_volume, volume_from_image
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.progress import Progress
@@ -14,6 +15,14 @@ N4_METHOD = (
 )
 LEVELS, ITERATIONS = 4, 50  # as N4_METHOD says
 FEWEST_VOXELS = 4  # along each axis of what N4 works on
+
+
+def is_normalized(volume: Volume) -> bool:
+    """Whether the scanner says that it took the coil's shading out: Siemens' NORM alone.
+
+    GE (PURE, SCIC) and Philips (CLEAR) tell it in private fields, if at all.
+    """
+    return "NORM" in image_type_of(volume.attributes)
 
 
 def corrected(volume: Volume, progress: Progress | None = None) -> Volume:
