@@ -12,8 +12,8 @@ from MarrowAssessLib.measures.measurement import Measurement
 
 # How far the true ratio of a vertebra may lie below and above the measured one, in its logarithm:
 # for each mm between the two centers, and at most. 2.5th and 97.5th percentile of what N4 changed
-# at the levels of 18 real lumbar images (T1, T2, TIRM, gradient echo), with muscle 31 to 70 mm
-# away (found beside each level) and 34 to 217 mm (found at L3-L4 alone).
+# at the levels of 18 real lumbar images (T1, T2, TIRM, gradient echo), with muscle 31 to 159 mm
+# away (found beside each level) and 32 to 217 mm (found at L3-L4 alone): 95 % are held either way.
 PER_MM = 0.0042, 0.0085
 MOST = 0.25, 0.5
 # Of images that the scanner corrected: 95th percentile of what N4 changes in images that N4 had
