@@ -82,7 +82,7 @@ def test_column_levels(case):
     )  # fmt: skip
     muscles = {name: placed.roi.voxels for name, placed in column.muscles.items()}
     assert muscles == pytest.approx(
-        {"right erector spinae": 5862, "left erector spinae": 1849}, rel=0.05
+        {"right erector spinae": 5862, "left erector spinae": 1849, "paraspinal": 65378}, rel=0.05
     )
 
 
