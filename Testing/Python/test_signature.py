@@ -12,8 +12,8 @@ from PDFFMapperLib.images.volume import Volume
 MUSCLE, DISC = 100.0, 120.0
 # Marrow signals that read as each word against muscle 100 (and disc 120 on T1).
 SIGNAL = {
-    "T1": {"low": 80.0, "intermediate": 150.0, "high": 260.0},
-    "T2": {"low": 80.0, "intermediate": 180.0, "high": 400.0},
+    "T1": {"low": 80.0, "intermediate": 125.0, "high": 260.0},
+    "T2": {"low": 98.0, "intermediate": 180.0, "high": 400.0},  # no less: T1 and T2 exchanged
     "FS_T2": {"low": 60.0, "intermediate": 150.0, "high": 300.0},
 }
 
@@ -224,7 +224,7 @@ def test_a_disc_alone_tells_low_from_the_rest():
         one.ci95 = (1.1, 1.4) if one.quantity == "t1_marrow_disc" else (0.8, 2.5)
     (one,) = signatures(study, measured)
     assert one.findings[0].word == "intermediate or high"
-    assert one.findings[0].evidence == "marrow/disc 1.25 (limit 1)"
+    assert one.findings[0].evidence == "marrow/disc 1.04 (limit 1)"
 
 
 @pytest.mark.parametrize(
