@@ -31,6 +31,7 @@ _SIGNALS = frozenset(
     )
 )  # fmt: skip
 PART_MM = 25.0  # of a muscle beside a level: so far up and down from what is nearest to it
+DIGITS = 3  # of mm: of places alike far the first is taken, also on a grid saved as text
 VIABLE_ADC = (0.6, 1.4)  # 10^-3 mm^2/s, of dense tumor
 
 
@@ -254,7 +255,8 @@ class Book:
             pairs = [(one, self._part_near(region, one, image)) for one in others]
         else:
             pairs = [(one, one) for one in others]
-        return min(pairs, key=lambda pair: self.distance_mm(region, pair[1]), default=None)
+        away = [round(self.distance_mm(region, part), DIGITS) for _, part in pairs]
+        return pairs[away.index(min(away))] if pairs else None
 
     def _part_near(self, region: Region, other: Region, image: Volume) -> Region:
         name = f"{other.name} near {region.name}"
@@ -262,7 +264,8 @@ class Book:
             places = self._places(other)
             away = np.linalg.norm(places - self._center(region), axis=1)
             away[~np.isfinite(other.values(image.array))] = np.inf
-            near = np.linalg.norm(places - places[away.argmin()], axis=1) <= PART_MM
+            nearest = places[away.round(DIGITS).argmin()]
+            near = np.linalg.norm(places - nearest, axis=1).round(DIGITS) <= PART_MM
             mask = other.mask.copy()
             mask[other.mask] = near
             part = other if near.all() else replace(other, name=name, mask=mask)
