@@ -1,4 +1,4 @@
-"""Phase errors of echoes, found from the echoes themselves.
+"""Errors of echoes in phase and gain, found from the echoes themselves.
 
 Echoes read with alternating gradient polarity differ by a phase (eddy currents, gradient delays)
 that is smooth, mostly linear along the readout, and by a small factor of the amplitude (Lu 2008,
@@ -9,6 +9,10 @@ many voxels of different composition it can be told from water, fat, off-resonan
 coefficients are fitted to all at once, the unknowns of each voxel being free (variable projection;
 in each voxel by itself: Peterson and Mansson 2014, doi 10.1002/mrm.24657), so that the PDFF loses
 hardly any precision.
+
+Echoes of another gain or scale, as of two acquisitions put together, are such a pattern too. Of few
+echoes water, fat and R2* of a voxel take so much of it that hardly more than noise is left; many
+voxels of different composition tell it all the same.
 """
 
 from __future__ import annotations
@@ -41,6 +45,12 @@ _PROFILED = 250  # voxels
 _STEPS = 8
 _FEW = 6_000  # voxels that determine a phase
 _LARGEST_SD = 0.5  # points of PDFF that the uncertainty of an amplitude error may cost
+
+_LEAST_GAIN = 0.06  # ln of a gain; wrong fat spectra imitate less
+_GAIN_LEAVES = 0.8  # of the squared residual, that a gain leaves at most
+_SURE_GAIN_LEAVES = 0.6  # the same of one that is refused
+_GAIN_NOISE = 1.25  # times the noise of the images, that it leaves at most; other faults leave more
+_GAIN_HARM = 1.0  # points by which it changes the PDFF of one voxel in four
 
 # Powers of the position along slices, rows, columns.
 _LINEAR = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))
@@ -449,3 +459,88 @@ def _refined(
         lead = (lead + float(move[-1]) + np.pi / 2) % np.pi - np.pi / 2
     by_phases = np.einsum("vp,vt->vpt", by[:, :given], basis).reshape(len(by), phases)
     return ErrorFit(error, lead, covariance, fits, np.concatenate([by_phases, by[:, given:]], 1))
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A gain that explains echoes better.
+
+    Attributes:
+        echoes: numbers of these, from 1.
+        factor: how many times as bright as the others let expect.
+        left: share of the squared residual that is left with it.
+        change: of the PDFF, in points, that one voxel in four exceeds.
+        noise: SD that is left with it.
+    """
+
+    echoes: list[int]
+    factor: float
+    left: float
+    change: float
+    noise: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it explains so much that the PDFF without it is not to be had."""
+        return self.left < _SURE_GAIN_LEAVES
+
+    def __str__(self) -> str:
+        several = len(self.echoes) > 1
+        return (
+            f"Echo{'es' * several} {', '.join(map(str, self.echoes))} "
+            f"{'are' if several else 'is'} about {self.factor:.2f} times as bright as the others "
+            f"let expect, which changes the PDFF by {self.change:.0f} points and more in a quarter "
+            "of the voxels: another receiver gain, another acquisition or another scale of these "
+            "images"
+        )
+
+
+def gain_patterns(echoes: int) -> np.ndarray:
+    """0 for the echoes as they are and 1 for those of another gain, shape (patterns, echoes).
+
+    All from one on, every second, or a single one.
+    """
+    number = np.arange(echoes)
+    later = [number >= first for first in range(1, echoes)]
+    single = [number == one for one in range(1, echoes - 1)]
+    return np.array([*later, number % 2 == 1, *single], float)
+
+
+def find_gain(
+    sample: Sample, model: ChemicalShiftModel, fits: np.ndarray, background_noise: float
+) -> Gain | None:
+    """The gain of some echoes that explains a sample of voxels, None where none does.
+
+    Args:
+        sample: signals without the phase errors that were found.
+        model: echo times, fat signal and field strength.
+        fits: of the sample, as `fit_voxels` has them.
+        background_noise: SD of the real part in the images.
+    """
+    freedom = 2 * sample.signals.shape[1] - model.unknowns(sample.r2star_per_s)
+    if freedom < 3:  # phases of their own of four echoes imitate a gain
+        return None
+    found: list[tuple[float, np.ndarray, ErrorFit]] = []
+    for pattern in gain_patterns(sample.signals.shape[1]):
+        fit = _fit_gain(pattern, sample, model)
+        found.append((float(np.nanmean(capped(fit.fits[:, RESIDUAL]))), pattern, fit))
+    squares, pattern, fit = min(found, key=lambda each: each[0])
+    size = float(fit.error.amplitude[0])
+    change = 100 * np.nan_to_num(np.abs(fit.fits[:, FRACTION] - fits[:, FRACTION]))
+    gain = Gain(
+        (np.flatnonzero(pattern) + 1).tolist(),
+        float(np.exp(size)),
+        squares / max(float(np.nanmean(capped(fits[:, RESIDUAL]))), 1e-30),
+        float(np.percentile(change, 75)),
+        float(np.sqrt(squares / freedom)),
+    )
+    if abs(size) < _LEAST_GAIN or gain.left > _GAIN_LEAVES or gain.change < _GAIN_HARM:
+        return None
+    return gain if gain.noise < _GAIN_NOISE * background_noise else None
+
+
+def _fit_gain(pattern: np.ndarray, sample: Sample, model: ChemicalShiftModel) -> ErrorFit:
+    """A factor of the echoes of a pattern, with a phase, that fits a sample of voxels best."""
+    nothing = np.zeros((1, 1)), np.zeros(1)
+    error = EchoError("gain", pattern[None], np.array(_LINEAR[:1]), *nothing)
+    return _refined(sample, model, error, 0.0, True, False)

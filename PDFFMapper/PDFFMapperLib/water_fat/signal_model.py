@@ -26,6 +26,7 @@ from PDFFMapperLib.water_fat.echo_errors import (
     capped,
     echo_of,
     find_error,
+    find_gain,
     kinds,
 )
 from PDFFMapperLib.water_fat.field_map import (
@@ -74,6 +75,7 @@ _LONG_TAIL = 0.12  # the same where no single echo is to blame
 _LITTLE = 0.05  # rad, root mean square; a phase error whose form in space hardly matters
 _MUCH_LEAD = 0.3  # rad; as of echo times wrong by a twentieth of a turn of fat
 _MAIN_PEAK_PPM = 3.4  # of fat, from water
+_NO_MORE = 1.1  # times what phases leave, up to which a gain is the simpler explanation
 _RIVAL = 1.3  # times the least residual up to which an explanation is looked for
 
 
@@ -154,6 +156,7 @@ def find_signal_model(
     by_own = common_phase is False or (common_phase is None and differ > _OWN)
     if by_own:  # what a wrong common phase leaves must not decide the sense
         sample, chosen = own_sample, _explanation(own_sample, own, senses, own_readout, False)
+    _refuse_gain_of_phases(chosen.case, sample, shared, senses)
     if len(senses) == 2:
         notes.append(_decided(chosen, sample))
     case, rivals = _told_by_header(chosen, header_readout if readout == "auto" else None)
@@ -163,6 +166,7 @@ def find_signal_model(
     if common_phase is None:
         mixed = _check_contradiction(case, sample, readout, mixed)
     _check_rivals(case, rivals)
+    notes += _checked_gain(case, sample)
     if not by_own:
         model = case.model
         notes.append(_phases(case, common_phase, differ))
@@ -471,6 +475,45 @@ def _check_rivals(case: _Case, rivals: list[_Case]) -> None:
                 f"as of {_named(rival)}, which would give another PDFF. Say what the readout was, "
                 "or leave the echo in question out."
             )
+
+
+def _refuse_gain_of_phases(case: _Case, sample: _Sample, shared, senses: list[bool]) -> None:
+    """Refuse echoes of another gain that phases would explain, which are less simple.
+
+    Args:
+        case: the explanation.
+        sample: voxels.
+        shared: the model in which water and fat share a phase.
+        senses: of precession, to try.
+    """
+    if _too_few_for_gain(sample) or not (case.parts or not case.model.common_phase):
+        return
+    for plain in _plains(sample, shared, senses):
+        signals = sample.of(plain.conjugated)
+        gain = find_gain(signals, shared, plain.fits, sample.background_noise)
+        if gain and gain.is_sure and gain.noise < _NO_MORE * case.noise:
+            raise ValueError(f"{gain}. {_ONE_SCALE}")
+
+
+def _checked_gain(case: _Case, sample: _Sample) -> list[str]:
+    """A sentence where a gain of some echoes would explain them better; refuse where it is sure."""
+    if _too_few_for_gain(sample) or (case.error and case.error.error.kind == ODD_EVEN):
+        return []  # amplitudes of odd against even echoes are corrected
+    signals = sample.of(case.conjugated)
+    if case.error:
+        exponents = case.error.error.exponents(sample.place)
+        signals = replace(signals, signals=without_error(signals.signals, exponents))
+    gain = find_gain(signals, case.model, case.fits, sample.background_noise)
+    if gain and gain.is_sure:
+        raise ValueError(f"{gain}. {_ONE_SCALE}")
+    return [f"{gain}; check that all echoes are of one acquisition and scale."] if gain else []
+
+
+def _too_few_for_gain(sample: _Sample) -> bool:
+    return len(sample.signals) < _FEW or sample.signals.shape[1] < 4
+
+
+_ONE_SCALE = "Bring all echoes to one gain and scale, or leave these out (--leave-out)."
 
 
 def _named(case: _Case) -> str:
