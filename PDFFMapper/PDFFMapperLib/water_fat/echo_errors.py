@@ -466,15 +466,13 @@ class Gain:
     """A gain that explains echoes better.
 
     Attributes:
-        echoes: numbers of these, from 1.
-        factor: how many times as bright as the others let expect.
+        words: which echoes have how much.
         left: share of the squared residual that is left with it.
         change: of the PDFF, in points, that one voxel in four exceeds.
         noise: SD that is left with it.
     """
 
-    echoes: list[int]
-    factor: float
+    words: str
     left: float
     change: float
     noise: float
@@ -485,13 +483,10 @@ class Gain:
         return self.left < _SURE_GAIN_LEAVES
 
     def __str__(self) -> str:
-        several = len(self.echoes) > 1
         return (
-            f"Echo{'es' * several} {', '.join(map(str, self.echoes))} "
-            f"{'are' if several else 'is'} about {self.factor:.2f} times as bright as the others "
-            f"let expect, which changes the PDFF by {self.change:.0f} points and more in a quarter "
-            "of the voxels: another receiver gain, another acquisition or another scale of these "
-            "images"
+            f"These echoes are explained better if {self.words}, by which the PDFF changes by "
+            f"{self.change:.0f} points and more in a quarter of the voxels: another receiver gain, "
+            "another acquisition or another scale of these images"
         )
 
 
@@ -504,6 +499,13 @@ def gain_patterns(echoes: int) -> np.ndarray:
     later = [number >= first for first in range(1, echoes)]
     single = [number == one for one in range(1, echoes - 1)]
     return np.array([*later, number % 2 == 1, *single], float)
+
+
+def gain_sentence(pattern: np.ndarray, size: float) -> str:
+    """Which echoes have a gain of ln `size`, in words."""
+    numbers = [str(n) for n in np.flatnonzero(pattern) + 1]
+    which = f"echo {numbers[0]} is" if len(numbers) == 1 else f"echoes {', '.join(numbers)} are"
+    return f"{which} {np.exp(size):.2f} times too bright beside the others"
 
 
 def find_gain(
@@ -528,8 +530,7 @@ def find_gain(
     size = float(fit.error.amplitude[0])
     change = 100 * np.nan_to_num(np.abs(fit.fits[:, FRACTION] - fits[:, FRACTION]))
     gain = Gain(
-        (np.flatnonzero(pattern) + 1).tolist(),
-        float(np.exp(size)),
+        gain_sentence(pattern, size),
         squares / max(float(np.nanmean(capped(fits[:, RESIDUAL]))), 1e-30),
         float(np.percentile(change, 75)),
         float(np.sqrt(squares / freedom)),

@@ -17,6 +17,7 @@ from PDFFMapperLib.water_fat.echo_train import EchoTrain, echo_train
 from PDFFMapperLib.water_fat.exchanged import fat_under_skin, find_exchanged
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel
 from PDFFMapperLib.water_fat.magnitude import magnitude_water_fat
+from PDFFMapperLib.water_fat.magnitude_rivals import refuse_better
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
 from PDFFMapperLib.water_fat.neighborhood import over_together, sum_around
 from PDFFMapperLib.water_fat.products import (
@@ -114,6 +115,9 @@ def of_complex_echoes(
         r2star_per_s=settings.r2star_per_s,
         r2star_model=settings.r2star_model,
         progress=progress,
+    )
+    refuse_better(
+        data.echoes, result.mask, data.echo_times_s, data.field_strength_t, _spectrum(settings)
     )
     return _separated(result, like, train, settings, images[0].attributes)
 
