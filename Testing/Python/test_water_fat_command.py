@@ -69,7 +69,7 @@ def test_echoes_in_reverse_are_refused(files, tmp_path, capsys, method):
     times = ",".join(f"{1000 * time:g}" for time in phantom.echo_times_s[::-1])
     arguments = ["pdff", *magnitude, "--phase", *phase, "--echo-times", times, "--method", method]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
-    assert "check the order of the images and their echo times" in capsys.readouterr().err
+    assert "echoes is explained better in the opposite order: it" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
