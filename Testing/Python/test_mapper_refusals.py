@@ -64,7 +64,7 @@ SIEMENS = {"Manufacturer": "SIEMENS", "DiffusionBValueSource": "Siemens CSA"}
         (lambda: sigma_from_background(np.ones(5)), "At least 100 background samples are needed"),
         (lambda: sigma_from_background(np.zeros(500)), "zero: the scanner has masked it"),
         (lambda: diffusion_scheme([weighted(0), weighted(6e4)]), "60000 s/mm2 is impossible"),
-        (lambda: series(weighted(0), weighted(9), lowest_b=50), "No b-value lies within 50 to inf"),
+        (lambda: series(weighted(0), weighted(9), lowest_b=50), "No b-value lies from 50 upward"),
         (
             lambda: series(weighted(0), weighted(800), sigma="2", background=AIR),
             "Give the noise or a background to measure it in, not both",

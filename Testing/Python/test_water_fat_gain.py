@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.water_fat.magnitude import magnitude_water_fat
 from PDFFMapperLib.water_fat.magnitude_air import refuse_no_magnitudes
 from PDFFMapperLib.water_fat.magnitude_rivals import refuse_better
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
+from PDFFMapperLib.water_fat.recipe import WATER_FAT
 from PDFFMapperLib.water_fat.separation import separate_water_fat
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
 from phantoms.water_fat import SIX_ECHOES_S, spine_phantom
@@ -143,3 +145,27 @@ def test_air_of_magnitudes_is_no_other(snr):
     coils = np.sqrt((np.abs(echoes + noise[0] + 1j * noise[1]) ** 2).sum(0))
     for images in (np.abs(echoes), np.round(np.abs(echoes) * 100), coils, 0 * coils):
         refuse_no_magnitudes(images)
+
+
+@pytest.mark.parametrize(
+    ("refocused", "masked", "is_told"),
+    [(True, False, True), (True, True, True), (False, False, False), (False, True, False)],
+)
+def test_spin_echoes_without_a_header_show_no_fat_anywhere(refocused, masked, is_told):
+    """Fat under the skin read 0 %, and was confident."""
+    phantom = spine_phantom((4, 48, 48), SIX_ECHOES_S, 40)
+    times, body = phantom.echo_times_s, phantom.labels > 0
+    magnitudes = np.abs(phantom.echoes)
+    if refocused:
+        times = 0.01 * np.arange(1, 7)
+        decay = body * np.exp(-np.multiply.outer(times, np.nan_to_num(25 - phantom.pdff / 10)))
+        noise = np.random.default_rng(0).standard_normal((2, *decay.shape)) / 40
+        magnitudes = np.hypot(decay + noise[0], noise[1])
+    images = [
+        Volume(one.astype(np.float32), np.diag([2.0, 2, 4, 1]), "echo", {"EchoTime": 1000 * time})
+        for one, time in zip(magnitudes, times, strict=True)
+    ]
+    mask = Volume(body.astype(np.uint8), np.diag([2.0, 2, 4, 1]), "body") if masked else None
+    made = WATER_FAT.recipe("magnitude").make(images, field_strength_t=3.0, mask=mask)
+    told = [note for note in made[0].provenance["notes"] if "in less than one voxel of 100" in note]
+    assert bool(told) == is_told

@@ -99,7 +99,9 @@ def _keep_b_values(series: DiffusionSeries, low: float, high: float | None) -> N
     high = np.inf if high is None else high
     kept = (series.b_values >= low) & (series.b_values <= high)
     if not kept.any():
-        raise ValueError(f"No b-value lies within {low:g} to {high:g} s/mm^2.")
+        wanted = f"from {low:g} upward" if np.isinf(high) else f"from {low:g} to {high:g}"
+        listed = ", ".join(f"{b:g}" for b in series.b_values)
+        raise ValueError(f"No b-value lies {wanted} (s/mm^2); there are {listed}.")
     if not kept.all():
         series.signal, series.b_values = series.signal[..., kept], series.b_values[kept]
         series.averages = series.averages[kept]

@@ -71,6 +71,8 @@ _RISING_PER_S = -10.0  # median R2* where fat is little; pure water leaves 0
 _FATTY_RISING_PER_S = -40.0  # elsewhere; fat of another spectrum or temperature leaves down to -30
 _LITTLE_FAT = 15.0  # percent
 _JUDGED = 0.05  # share of the voxels with little fat that R2* is judged by
+_SOME_FAT, _FEW_FOR_FAT = 10.0, 500  # percent, and voxels under which nothing is said of them
+_LONG_S = 0.04  # echo time; of water-fat imaging the longest is shorter
 _LEAST_TOLD = 0.05  # share of the voxels, the R2* of fewer was chosen by noise
 _CHOSEN_SDS = 2.0  # times the share not told, under 0; noise takes simulated muscle 1.6 down
 _ABOUT_EQUAL = 10.0  # points from 50 % within which exchanging water and fat changes little
@@ -573,6 +575,8 @@ def _separated(
 ) -> list[ParametricMap]:
     """All maps of a separation."""
     _check_decay(result)
+    if settings.mask is None or train.echo_times_s[-1] > _LONG_S:
+        result.facts["notes"] += _nowhere_fat(result)
     times = ", ".join(f"{1000 * time:.4g}" for time in train.echo_times_s)
     spectrum = result.facts["fat_spectrum"]
     facts = {
@@ -605,6 +609,21 @@ def _separated(
     confident = like.with_array(result.confident, "confident")
     maps.append(ParametricMap(map_kind("confident"), confident, facts))
     return _with_t1_correction(maps, header, settings)
+
+
+def _nowhere_fat(result: WaterFatResult) -> list[str]:
+    """A sentence where no voxel holds fat: echoes in which it is in phase with water say so too."""
+    sure = result.confident & np.isfinite(result.pdff_sd)
+    if np.count_nonzero(sure) < _FEW_FOR_FAT:
+        return []
+    most = np.percentile(result.pdff_percent[sure] - 2 * result.pdff_sd[sure], 99)
+    if most > _SOME_FAT:
+        return []
+    return [
+        f"There is fat nowhere (over {_SOME_FAT:g} % in less than one voxel of 100): if the images "
+        "show marrow or skin, fat was saturated, or these are spin echoes, in each of which water "
+        "and fat are in phase, and this is no PDFF."
+    ]
 
 
 def _check_decay(result: WaterFatResult) -> None:
