@@ -50,6 +50,7 @@ _LEAST_GAIN = 0.06  # ln of a gain; wrong fat spectra imitate less
 _GAIN_LEAVES = 0.8  # of the squared residual, that a gain leaves at most
 _SURE_GAIN_LEAVES = 0.6  # the same of one that is refused
 _GAIN_NOISE = 1.25  # times the noise of the images, that it leaves at most; other faults leave more
+_GAIN_SNR = 8.0  # of the echoes' root mean square; noise under it biases fits as a gain does
 _GAIN_HARM = 1.0  # points by which it changes the PDFF of one voxel in four
 
 # Powers of the position along slices, rows, columns.
@@ -520,7 +521,9 @@ def find_gain(
         background_noise: SD of the real part in the images.
     """
     freedom = 2 * sample.signals.shape[1] - model.unknowns(sample.r2star_per_s)
-    if freedom < 3:  # phases of their own of four echoes imitate a gain
+    strength = np.sqrt(np.mean(np.abs(sample.signals) ** 2))
+    # Phases of their own of four echoes imitate a gain.
+    if freedom < 3 or strength < _GAIN_SNR * background_noise:
         return None
     found: list[tuple[float, np.ndarray, ErrorFit]] = []
     for pattern in gain_patterns(sample.signals.shape[1]):
