@@ -24,6 +24,7 @@ _DIMMEST = 0.1  # share of the voxels left out
 _LEAVES = 0.8  # of the squared residual; of right echoes rivals leave 1.1 times it and more
 _LEAVES_UNSEEN = 0.5  # the same where air does not tell the noise
 _AS_NOISE = 1.25  # times the noise of air, that is left at most
+_OVER_NOISE = 1.1  # times the noise of air, over which a gain is looked for
 _AS_SCALED = 1.5  # the same with a gain, which scales the noise of the one or the other
 _RISING_PER_S = -10.0  # least median R2*
 _FIELDS_T = (1.5, 3.0)
@@ -71,7 +72,7 @@ def refuse_better(
     ]
     left, words = min(tried, default=(np.inf, ""))
     explained = _explains(left, squares, air and _AS_NOISE * air, freedom)
-    if not explained:
+    if not explained and (air is None or squares > freedom * (_OVER_NOISE * air) ** 2):
         left, words = _gain(signals, echo_times_s, fat, noise, given)
         explained = _explains(left, squares, air and _AS_SCALED * air, freedom)
     if explained:
