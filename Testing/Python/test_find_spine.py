@@ -13,6 +13,7 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands import main as command
 from MarrowAssessLib.commands.study_options import add_study_options, study_files
+from MarrowAssessLib.measures.measure import measure
 from MarrowAssessLib.placement import canal, clicks, found_outline, spine_column, spine_network
 from MarrowAssessLib.placement import find_spine as find_spine_module
 from MarrowAssessLib.placement.canal import csf_of
@@ -49,6 +50,7 @@ from MarrowAssessLib.placement.spine_network import Structure, probabilities, we
 from MarrowAssessLib.sources.labels import parse_label_rule
 from MarrowAssessLib.sources.study_files import read_study
 from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.study import Study
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps import progress
@@ -991,6 +993,9 @@ def test_each_region_of_the_sample_patients_lies_in_its_tissue(patient, request)
         inside = np.isin(region.values(phantom.tissue.array), [_NAMES.index(one) for one in there])
         assert inside.mean() > 0.95, (region.name, inside.mean())
     assert "paraspinal" in column.muscles
+    beside = [m for m in measure(Study({Contrast.T1: phantom.volumes[Contrast.T1]}, found))
+              .measurements if "paraspinal muscle" in m.divided_by]  # fmt: skip
+    assert beside and {phantom.true_value(one) for one in beside} == {None}  # of two muscles
     t1 = phantom.volumes[Contrast.T1].array  # T2 shows fat nearly as bright as fluid
     fluid = column.csf.roi.values(t1)
     assert fluid.max() < 1.8 * np.median(fluid)

@@ -274,6 +274,8 @@ class LumbarPhantom:
             return self.lesion_ml
         if measurement.quantity in tibia.TRUE:
             return tibia.TRUE[measurement.quantity](tibia.Tibia())
+        if (Role.MUSCLE, "paraspinal") in map(role_and_site, measurement.regions):
+            return None  # psoas at some levels, erector spinae at others
         tissues = [self._tissue_at(name) for name in measurement.measured]
         divisors = [self._tissue_at(name) for name in measurement.divided_by] or tissues
         quantity = measurement.quantity
