@@ -448,9 +448,10 @@ def score(name: str, data, reference, mask, **options) -> None:
 
 
 def score_as_a_user(case: int, data, reference, mask) -> None:
-    """The score of the PDFF map with the spectrum of marrow, in the own mask and in the given one.
+    """The score of the PDFF with the spectrum of marrow, in the own mask and in the given one.
 
-    What the own mask leaves out counts as wrong.
+    What the own mask leaves out counts as wrong; in the score of what the map shows, so does what
+    is marked.
     """
     given = np.abs(separate_water_fat(data, mask=mask).pdff_percent - reference)[mask]
     result = separate_water_fat(data)
@@ -459,7 +460,8 @@ def score_as_a_user(case: int, data, reference, mask) -> None:
     swapped = np.isfinite(apart) & (apart > 40)
     print(
         f"case {case}, as a user gets it: {points(apart)}; {points(apart[fitted])} of those in "
-        f"the own mask, without {np.count_nonzero(~fitted)}; {100 * sure.mean():.1f} % confident, "
+        f"the own mask, without {np.count_nonzero(~fitted)}; {100 * sure.mean():.1f} % confident "
+        f"and shown ({points(np.where(sure, apart, np.inf))}, of these {points(apart[sure])}), "
         f"{np.count_nonzero(swapped)} voxels over 40 points apart, "
         f"{np.count_nonzero(swapped & sure)} of them not marked; in the given mask {points(given)}"
     )

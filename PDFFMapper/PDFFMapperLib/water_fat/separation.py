@@ -63,9 +63,10 @@ MORE_THAN_NOISE = (
 _AGREED = 1.6  # scatter across the common phase of a neighborhood over that of noise
 _R2STAR_UNKNOWN_SD = 150.0  # 1/s; wider than the range of tissues
 _R2STAR_SPREAD = 50.0  # 1/s; SD of R2* around the mean of its neighborhood, taken widely
-# Typical SDs of a neighborhood over which the fit is so nonlinear that averages are biased.
-_IMPRECISE_PDFF, _IMPRECISE_R2STAR_PER_S = 0.05, 60.0
-_BORROWED = 0.1  # share of the voxels around that borrow R2* from which noise chooses the others
+# Typical SDs of a neighborhood over which the fit is so nonlinear that averages are biased, by a
+# point and more; simulated, by at most .6 below both.
+_IMPRECISE_PDFF, _IMPRECISE_R2STAR_PER_S = 0.05, 90.0
+_BORROWED = 0.1  # share of the voxels around that borrow R2* from which noise chooses them
 _R2STAR_SURE_SD = 50.0  # 1/s; an own R2* with less was not chosen by noise, whatever lies around
 USELESS_PDFF = 0.08  # the same of the PDFF alone, and half of what a single voxel may have
 _LEAST_SIGNAL = 5.0  # noise SDs that the largest echo of a neighborhood should have
@@ -93,9 +94,9 @@ class WaterFatResult:
         pdff_percent: 100 F / (W + F), signed: noise may carry it below 0 or above 100. Where water
             and fat have phases of their own, 100 |F| / (|W| + |F|) without the bias of noise.
         r2star_per_s: R2*, signed for the same reason; drawn to that of the voxels around where
-            noise hides it (`Doubt.R2STAR_BORROWED`). Where it does so in over a tenth of these, the
-            others are those that noise made seem slow or fast, and have NaN unless their SD is
-            under 50 1/s; their PDFF stays.
+            noise hides it (`Doubt.R2STAR_BORROWED`). Where it does so in over a tenth of these,
+            noise chose which: these have NaN, and so have the others unless their SD is under 50
+            1/s; the PDFF of all stays.
         water: signal of water at echo time 0; its magnitude where phases are not common.
         fat: signal of fat at echo time 0, likewise.
         off_resonance_hz: field map.
@@ -302,8 +303,8 @@ class _Fits:
         freedom: numbers per voxel that no unknown takes.
         noise: SD around each voxel.
         failed: no fit, bool.
-        borrowed: R2* was drawn to that around, bool.
-        among_borrowed: noise chose which of those around had to borrow, and this one not, bool.
+        borrowed: R2* was drawn to that around, here and in few of the voxels around, bool.
+        among_borrowed: noise chose which of the voxels around had to borrow, bool.
         imprecise: around here noise is more than the fit bears, bool.
     """
 
@@ -366,6 +367,10 @@ def _fit_voxels(signals, mask, model, r2star_per_s, found, mixed: int | None, pr
         )
         around, all_around = sum_around(mask, [borrowed, np.ones(len(fits), np.float32)])
         among = around > _BORROWED * all_around
+        # What noise chose keeps its PDFF: that of the others alone would be biased.
+        kept = borrowed & among & ~imprecise
+        fits[kept, R2STAR_VARIANCE] = np.inf
+        borrowed &= ~kept
         among &= ~borrowed  # which are marked
     return _Fits(
         fits, signal_energy, largest_echo, freedom, noise, failed, borrowed, among, imprecise
