@@ -275,15 +275,17 @@ class _Looking:
             ValueError: as `ring_across`; it blurs the cortex too much.
         """
         own = self.psf_voxels * found.sections.voxel_mm
-        slope = slope_of(leans(_walls(found.rings), found.sections.mm[0]))
+        bare = replace(found, rings=self.again(found, found.sections, layers=False))
+        slope = slope_of(leans(_walls(bare.rings), found.sections.mm[0]))
         if _PROFILES[1] * found.sections.mm[0] * slope < _LEAST_ADDED * own:
             slope = 0.0
         if not (slope or found.sections.tilt_deg):
             return found
-        found = replace(found, sections=replace(found.sections, slope=slope))
+        found = replace(bare, sections=replace(found.sections, slope=slope))
         variances = np.linspace(*np.square(_PROFILES), 3)
         tried = [
-            self.again(found, replace(found.sections, profile=v**0.5)).values() for v in variances
+            self.again(found, replace(found.sections, profile=v**0.5), layers=False).values()
+            for v in variances
         ]
         misfit = [np.mean([ring.misfit**2 for ring in rings]) for rings in tried]
         bent, steep, _ = np.polyfit(variances, misfit, 2)
@@ -306,7 +308,10 @@ class _Looking:
         moved = _apart_mm(*(list(tried[n]) for n in (0, -1)))
         moved *= 0.5 if slope else min(sd / np.ptp(variances), 0.5)  # both edges lean unlike
         return replace(
-            found, sections=sections, rings=self.again(found, sections), profile_sd_mm=moved
+            found,
+            sections=sections,
+            rings=self.again(found, sections, layers=False),
+            profile_sd_mm=moved,
         )
 
     def between(self, ends: np.ndarray, slices: Slices) -> _Found:
@@ -406,15 +411,21 @@ class _Looking:
         return ring_across(*at, facts_of_rings(self.data), reach)
 
     def again(
-        self, found: _Found, sections: Sections, reach: float | None = None
+        self,
+        found: _Found,
+        sections: Sections,
+        reach: float | None = None,
+        layers: bool = True,
     ) -> dict[int, Ring]:
         """The rings fitted once more, in another way.
+
+        Without `layers` where slices blur a wall that leans: these would take a part of that.
 
         Raises:
             ValueError: a ring is not told.
         """
         return {
-            k: self.ring(sections, k, one.curve, one.mean_thickness()[0], reach).finer()
+            k: self.ring(sections, k, one.curve, one.mean_thickness()[0], reach).finer(layers)
             for k, one in found.rings.items()
         }
 
@@ -482,7 +493,7 @@ class _Looking:
     def _nearer(self, found: _Found) -> dict[int, Ring]:
         """The rings by fewer voxels around them, as many beyond a layer."""
         layer = max(ring.layer for ring in found.rings.values())
-        return self.again(found, found.sections, _NEAR + layer)
+        return self.again(found, found.sections, _NEAR + layer, layers=layer > 0)
 
     def _model_sd(self, found: _Found) -> float:
         """SD of a thickness by what the model of the edges leaves, mm.

@@ -79,15 +79,15 @@ class Ring:
     covariance: np.ndarray
     edge_bias: Callable[[], np.ndarray]
     tell: Callable[[], LevelSignals]
-    refine: Callable[[], Ring | None]
+    refine: Callable[[bool], Ring | None]
     levels_in: Callable[[np.ndarray, Sequence[float]], ImageLevels]
     misfit: float
     layer: float = 0.0
     upright: np.ndarray | float = 1.0
 
-    def finer(self) -> Ring:
+    def finer(self, layers: bool = True) -> Ring:
         """With as much beside it and of its edges as its voxels ask for; once it has settled."""
-        return self.refine() or self
+        return self.refine(layers) or self
 
     @cached_property
     def told(self) -> LevelSignals:
@@ -346,21 +346,23 @@ class _RingFit:
         at: _Likeliest,
         sigma: float,
         pick: Callable[[np.ndarray], np.ndarray],
+        layers: bool,
     ) -> Ring | None:
         """With a layer beside it and finer edges, each if it is worth it."""
         fit = self
         for _ in range(2):
-            fit, at = fit._better(at)
+            fit, at = fit._better(at, layers)
         try:
             return fit._ring(curve, at, sigma, pick) if fit is not self else None
         except ValueError:
             return None
 
-    def _larger(self, at: _Likeliest) -> list[tuple[_RingFit, np.ndarray]]:
+    def _larger(self, at: _Likeliest, layers: bool) -> list[tuple[_RingFit, np.ndarray]]:
         """Fits with one thing more, and where they start, by the parameters without."""
         found, larger = at.parameters, []
         unlike = max(at.misfit**2 - 1, 0.0) ** 0.5 / found[self._cortex_places()[0]]
-        if len(self.held) > 1 and not self.layer and unlike > _LEAST_UNLIKE:  # one tells none
+        layers = layers and len(self.held) > 1 and not self.layer
+        if layers and unlike > _LEAST_UNLIKE:  # one tells none
             larger = [self._with_layer(found, one) for one in _LAYERS]
         return larger + ([self._with_fine_edges(found)] if self.order < _FINE_ORDER else [])
 
@@ -382,12 +384,12 @@ class _RingFit:
         start = [_padded(one, self.order, _FINE_ORDER) for one in parts[:2]]
         return fine, np.concatenate([*start, parts[2]])
 
-    def _better(self, at: _Likeliest) -> tuple[_RingFit, _Likeliest]:
+    def _better(self, at: _Likeliest, layers: bool) -> tuple[_RingFit, _Likeliest]:
         """The best larger fit by Schwarz's criterion, or this one."""
         count, most, best = self.held.size * self.share, 0.0, (self, at)
         left = at.misfit**2 - 1
         likelihood = self._around(at.parameters)[2]
-        for fit, start in self._larger(at):
+        for fit, start in self._larger(at, layers):
             least = (len(start) - len(at.parameters)) * np.log(count)
             if left * count < least:
                 continue
