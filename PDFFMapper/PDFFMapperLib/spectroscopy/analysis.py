@@ -55,6 +55,7 @@ from PDFFMapperLib.spectroscopy.triglyceride import (
 CONSTRAINED, FREE, PRIOR = "constrained", "free", "prior"
 PRIOR_NDB, PRIOR_NMIDB = (2.9, 0.3), (0.8, 0.25)
 DETERMINED = 0.5
+HIDDEN_POINTS = 1.0  # of a fat fraction's SD with baselines that is worth a word
 WIDEST_COMPOSITION_PPM, WIDEST_PPM = 80 / 127.7, 120 / 127.7
 RATIO_WIDENED = 1.5
 LEAST_SNR = 3.0
@@ -68,14 +69,16 @@ LEAST_IN_BONE = 0.98  # of a voxel; masks end between voxels
 
 METHOD = (
     f"Water and ten fat peaks of a triglyceride ({HAMILTON}) were fitted "
-    "over -1 to 8 ppm, with Voigt lines (asymmetric where the data ask for it and noise alone is "
-    "left) and J modulation, by maximum likelihood; fits with smooth baselines count beside one "
-    "without by what the data say for each (Bayesian information criterion). Intervals are of the "
-    "profile likelihood, and hold how fits differ further than by noise."
+    "over -1 to 8 ppm, with Voigt lines (asymmetric, or turned in phase by eddy currents, where "
+    "the data ask for it and noise alone is left) and J modulation, by maximum likelihood; fits "
+    "with smooth baselines count beside one without by what the data say for each (Bayesian "
+    "information criterion). Intervals are of the profile likelihood, and hold how fits differ "
+    "further than by noise."
 )
 
-SKEWED = "Lines are asymmetric, alike in fat and water: the field within the voxel is skewed{}."
-OR_EDDY = ", or eddy currents turn the phase (--water-reference takes those out)"
+SKEWED = "Lines are asymmetric, alike in fat and water: the field within the voxel is skewed."
+TURNED = "All lines turn in phase as eddy currents turn them, which was fitted{}."
+OR_MEASURED = " (--water-reference would take it from water alone)"
 COUPLINGS = (
     "Of the coupling constants those of methyl (6.9 Hz) and of olefinic to allylic protons (7 Hz) "
     "stand in a published simulation (SimnTG); 7 Hz for the rest of the chain, 10.9 Hz of olefins "
@@ -215,7 +218,7 @@ def analyze(
     values = _values(answers, refused, quality)
     cautions += _cautions(best, series, shift, refused)
     if "signal_fat_fraction" not in refused:
-        cautions += [*_left_out(averaged), *_alike(best.model)]
+        cautions += [*_left_out(averaged), *_alike(averaged)]
     cautions += _outside(spectra[0].voxel_ras, settings.bone)
     of_halves, apart = _halves(spectra, ready, best.model.choice)
     cautions += apart
@@ -344,8 +347,9 @@ def _free_unsaturation(at: dict[str, int]) -> Quantity:
 
 def _with_lines(best: Fitted, settings: SimpleNamespace) -> tuple[Averaged, list[str]]:
     """The fits with a line shape and baselines, where they are allowed, and what came of it."""
-    or_eddy = OR_EDDY if settings.water_reference is None else ""
-    said = [SKEWED.format(or_eddy)] if best.model.choice.skew else []
+    said = [SKEWED] if best.model.choice.skew else []
+    if best.model.choice.turned:
+        said.append(TURNED.format(OR_MEASURED if settings.water_reference is None else ""))
     if settings.line_shape:
         best = with_line_shape(best)
         said.append(
@@ -385,14 +389,24 @@ def _left_out(averaged: Averaged) -> list[str]:
     return [f"{said}; intervals were widened to hold what they say (--baseline gives it)."]
 
 
-def _alike(model: SpectrumModel) -> list[str]:
-    """Where a delay and a baseline, which imitate each other, were both taken."""
-    if not (model.choice.delay and model.choice.baseline_sds):
+def _alike(averaged: Averaged) -> list[str]:
+    """Where a delay and a baseline, which imitate each other, were both taken or may hide."""
+    choice, of = averaged.fits[0].model.choice, quantity_of("fraction")
+    if not choice.delay:
+        return []
+    if choice.baseline_sds:
+        return [
+            "The first point lies off the top of the echo, and a smooth baseline was taken: one "
+            "may stand for a part of the other, so that the fat fraction may be further off than "
+            "its interval says, most where lines are wide."
+        ]
+    beside, (_, sd) = averaged.beside(of), averaged.value(of)
+    if beside is None or beside.smooth_sd < max(HIDDEN_POINTS, sd):
         return []
     return [
-        "The first point lies off the top of the echo, and a smooth baseline was taken: one may "
-        "stand for a part of the other, so that the fat fraction may be further off than its "
-        "interval says, most where lines are wide."
+        "The first point lies off the top of the echo; with lines this wide a smooth baseline may "
+        f"hide behind that. With one the fat fraction is {beside.smooth:.0f} +- "
+        f"{beside.smooth_sd:.1f} % (SD) instead of +- {sd:.1f} (--baseline gives it)."
     ]
 
 

@@ -21,7 +21,7 @@ CHI2_95 = 3.841458820694124
 LEAST_GAIN = 1e-3  # of what an interval allows, below which the search for its end is done
 START_WIDTHS_HZ = (12.0, 30.0, 60.0, 110.0)
 START_NDB, START_SHARE = 2.9, 0.26
-WHERE_ASKED = ("delay", "methylene_width", "skew")  # of Choice: what the data may ask for
+WHERE_ASKED = ("delay", "methylene_width", "skew", "turned")  # of Choice: what the data may ask for
 NOISE_ALONE = 1.1  # of residual over noise, which the tail of a signal tells to 3-5 % (SD)
 SHAPE_FREEDOM = 20  # real numbers that a common line shape is counted as
 _PER_HZ = np.pi  # Lorentzian rate (1/s) for each Hz of full width at half maximum
@@ -324,15 +324,18 @@ def _end(fitted: Fitted, quantity: Quantity, sd: float, allowed: float) -> float
 def best_choice(series: Series, choice: Choice) -> Fitted:
     """The fit with those of WHERE_ASKED that the Bayesian information criterion asks for.
 
-    Asymmetric lines that leave more than noise are none: they take what other faults leave.
+    The one that gains most is taken (or left again) first, as one may stand for another. Lines of
+    another shape or phase that leave more than noise are none: they take what other faults leave.
     """
-    best = fit(series, choice)
-    for flag in WHERE_ASKED:
-        asked = replace(best.model.choice, **{flag: True})
-        tried = fit(series, asked, carried(best, SpectrumModel(series, asked)))
-        explained = flag != "skew" or tried.ratio <= NOISE_ALONE
-        if explained and tried.bic() < best.bic():
-            best = tried
+    best, last = fit(series, choice), None
+    while best is not last:
+        last = best
+        for flag in WHERE_ASKED:
+            asked = replace(last.model.choice, **{flag: not getattr(last.model.choice, flag)})
+            tried = fit(series, asked, carried(last, SpectrumModel(series, asked)))
+            explained = not (asked.skew or asked.turned) or tried.ratio <= NOISE_ALONE
+            if explained and tried.bic() < best.bic():
+                best = tried
     return best
 
 

@@ -1,12 +1,12 @@
 """The signal of water and marrow fat in one voxel, over echo, repetition and inversion times.
 
 s(t, TE) = e^(i phi) sum_k rho_k c_k(t, TE, TM) e^(-TE/T2_k) m_k e^(2 pi i f_k (t + t0))
-           e^(-d_k t - g_k^2 t^2/2 - i a t^3/6) h(t)
+           e^(-d_k t - g_k^2 t^2/2 - i a t^3/6 + i sum_n b_n (e^(-t/T_n) - 1)) h(t)
 
 c_k is what J coupling leaves at the echo and from there on (multiplets go on evolving). m_k is what
 T1 leaves: 1 - e^(-TR/T1), or 1 - 2 e^(-TI/T1) + e^(-TR/T1) after an inversion. STEAM recovers from
 its third pulse, so TR - TM - TE/2 stands for TR, and e^(-TM/T1) is left besides. h is a shape
-common to all lines.
+common to all lines; b_n is what eddy currents add to the phase.
 
 Fat's ten peaks move as one; water moves apart from them, as susceptibility shifts it. The model is
 compared with the data in the frequency window of both, where white noise stays white.
@@ -39,6 +39,8 @@ Quantity = Callable[[np.ndarray], tuple[float, np.ndarray]]
 WINDOW_PPM = (-1.0, 8.0)
 MAX_NDB = 9.0
 CHAIN_LENGTHS = (12.0, 24.0)
+TURNED_MS = (4.0, 12.0, 40.0)  # within which eddy currents decay
+_TURNED = tuple(f"turned{n}" for n in range(len(TURNED_MS)))  # by how much, rad
 LEAST_SMOOTH = 0.05  # SD of a baseline's component, in those of the noise, that counts
 
 
@@ -52,6 +54,8 @@ class Choice:
         methylene_width: whether methylene has a Lorentzian width of its own.
         skew: whether lines may be asymmetric: the field within the voxel has a third cumulant
             beside its mean (shift) and variance (Gaussian width).
+        turned: whether the phase of all lines may turn as eddy currents turn it: by what decays
+            within each of TURNED_MS.
         t2: whether T2 of water and fat are fitted (several TE).
         t1: whether T1 of water and fat are fitted (several TR, TI or TM).
         chain_length: whether the length of fat's chains is fitted, with what is known of it.
@@ -67,6 +71,7 @@ class Choice:
     delay: bool = False
     methylene_width: bool = False
     skew: bool = False
+    turned: bool = False
     t2: bool = False
     t1: bool = False
     chain_length: bool = False
@@ -100,6 +105,7 @@ class SpectrumModel:
             )
         self.window = np.flatnonzero((ppm >= WINDOW_PPM[0]) & (ppm <= WINDOW_PPM[1]))
         self.t = np.arange(points) * series.dwell_s
+        self.turning = np.exp(-self.t / (np.array(TURNED_MS)[:, None] / 1e3)) - 1
         self.hz = (PPM - series.center_ppm) * series.frequency_mhz
         self.water_hz = (WATER_PPM - series.center_ppm) * series.frequency_mhz
         self.water_turn = np.exp(2j * np.pi * self.water_hz * self.t)
@@ -200,6 +206,10 @@ class SpectrumModel:
             recovered, back = recovered * stored, (back - tm * recovered) * stored
         return decayed * recovered, -te * decayed * recovered, decayed * back
 
+    def turned_by(self, theta: np.ndarray) -> np.ndarray:
+        """What eddy currents add to the phase of all lines, rad, shape (points,)."""
+        return np.array([self.value(theta, name) for name in _TURNED]) @ self.turning
+
     def units(self, theta: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Water, shape (points,), and fat's peaks, (10, points), of area 1 without relaxation."""
         water, decay, turned = self._lines(theta, k)
@@ -217,6 +227,8 @@ class SpectrumModel:
             common = common * self.choice.shape
         if self.choice.skew:
             common = common * np.exp(-1j * of(theta, "skew") * t**3 / 6)
+        if self.choice.turned:
+            common = common * np.exp(1j * self.turned_by(theta))
         shared = []
         for tissue in ("water", "fat"):
             hz = of(theta, f"{tissue}_shift") + drift
@@ -272,8 +284,10 @@ class SpectrumModel:
             self.left(theta, k, tissue) for tissue in ("water", "fat")
         )
         seen = amount * of_water
-        if self.choice.skew:
-            own.append(-1j * t**3 / 6 * (seen * one_water + of_fat * fat))
+        common = [-1j * t**3 / 6] if self.choice.skew else []
+        if self.choice.turned:
+            common += [1j * one for one in self.turning]
+        own += [one * (seen * one_water + of_fat * fat) for one in common]
         water, t_water, t2_water, t_fat, t2_fat, *rest = self.in_window(
             np.array([one_water, t * one_water, half_t2 * one_water, t * fat, half_t2 * fat]
                      + [*sums] + own)
@@ -303,8 +317,8 @@ class SpectrumModel:
             columns["delay"] = of_fat * sums["delay"] + water_hz * seen * water
         if self.choice.methylene_width:
             columns["methylene_lorentz"] = of_fat * rest[len(weights)]
-        if self.choice.skew:
-            columns["skew"] = rest[-1]
+        names = ["skew"] * self.choice.skew + [*_TURNED] * self.choice.turned
+        columns |= dict(zip(names, rest[len(rest) - len(names) :], strict=True))
         return both, {name: column for name, column in columns.items() if name in self.at}
 
 
@@ -331,6 +345,8 @@ def _bounds(series: Series, choice: Choice) -> dict[str, tuple[float, float]]:
         bounds["methylene_lorentz"] = (-60.0, 200.0)
     if choice.skew:
         bounds["skew"] = (-2e7, 2e7)
+    if choice.turned:
+        bounds |= dict.fromkeys(_TURNED, (-6.0, 6.0))
     if choice.t2:
         bounds |= {"water_r2": (1e-3, 400.0), "fat_r2": (1e-3, 100.0)}
     if choice.t1:

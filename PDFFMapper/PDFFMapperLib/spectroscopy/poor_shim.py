@@ -2,35 +2,45 @@
 
 A baseline is a signal at random that is over soon; how large it is and how long it lasts is not
 known, so fits with several are averaged by what the data say for each (Bayesian information
-criterion), and intervals hold how much they differ. A fit without one counts beside them only as
-far as the data speak for it strongly: a hump that noise half hides would often be taken for none,
-and be counted as fat. So would one that a delay of the first point imitates: fits with a delay
-count only as far as the data speak for it strongly, without and with baselines. Baselines that
-leave more than noise are none: they take what other lines than the model's leave. They do not
-count, but intervals hold what they say. Where the data speak for none, intervals still hold what
-baselines say if that lies elsewhere than noise would put it. Whether a line shape is taken is for
-Akaike's criterion to say: one who asks for it fears bias. Coupling constants that differ from the
-model's show in no residual; intervals hold what larger ones would read.
+criterion), and intervals hold how much they differ. What room a baseline has beyond the data
+counts against it by VOLUME alone: real ones are simpler than a signal at random, and at its full
+price those with too little room would win, which leave a part of a hump to fat. What else the data
+ask for (a delay of the first point, other lines) a baseline may imitate, or be imitated by: fits
+with it count only as far as the data speak for it strongly. Baselines that leave more than noise
+are none: they take what other lines than the model's leave. They do not count, but intervals hold
+what they say. Where the data speak for none, intervals still hold what baselines say if that lies
+elsewhere than noise would put it. Whether a line shape is taken is for Akaike's criterion to say:
+one who asks for it fears bias. Coupling constants that differ from the model's show in no
+residual; intervals hold what larger ones would read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
-from PDFFMapperLib.spectroscopy.fit import NOISE_ALONE, Fitted, carried, fit, linearized_at
+from PDFFMapperLib.spectroscopy.fit import (
+    NOISE_ALONE,
+    WHERE_ASKED,
+    Fitted,
+    carried,
+    fit,
+    linearized_at,
+)
 from PDFFMapperLib.spectroscopy.model import Quantity, SpectrumModel
 from PDFFMapperLib.spectroscopy.rows import NONE
 
-BASELINES_MS = (0.5, 1.0, 2.0)  # longer ones are lines: those last 10 ms
-BASELINES_SDS = (10.0, 30.0)  # of noise
+# Durations in ms, the shortest first (longer ones are lines: those last 10 ms), and sizes in SDs of
+# noise.
+BASELINES = ((0.5, 10.0), (1.0, 10.0), (1.0, 30.0), (2.0, 10.0), (2.0, 30.0))
 LEAST_WEIGHT = 0.01  # of a fit that counts
-STRONGLY = 6.0  # by which the criterion of a fit without one has to be lower to count as much
-DELAYED = 8.0  # the same of a fit with a delay
+VOLUME = 0.5  # share of the price of a baseline's room that is counted
+SURELY = 2.0  # by which the criterion of a fit with one has to be lower to count as much
+STRONGLY = 8.0  # the same of each of WHERE_ASKED
 LIPID_PPM = (-1.0, 3.4)
 COUPLINGS_SD = 0.03  # of all coupling constants, over their size: they are not confirmed
 _KERNEL_MS = 2.0  # the shape is smooth over it
@@ -86,11 +96,15 @@ class Averaged:
         if smooth.all() or not smooth.any():
             return None
         values, sds = self._each(of)
-        weights, plain = self.weights * smooth, int(np.argmin(smooth))
-        mean, sd = _mixed(weights / weights.sum(), values, sds)
-        wider = self.fits[int(np.argmax(weights))].spread / self.fits[plain].spread
-        apart_sd = np.sqrt(max(sd**2 - (sds[plain] * wider) ** 2, 0.0))
-        return Beside(values[plain], sds[plain], mean, sd, float(apart_sd))
+        (without, its_sd), (mean, sd) = (
+            _mixed(share / share.sum(), values, sds)
+            for share in (self.weights * ~smooth, self.weights * smooth)
+        )
+        plain, other = (
+            self.fits[int(np.argmax(self.weights * kind))].spread for kind in (~smooth, smooth)
+        )
+        apart_sd = np.sqrt(max(sd**2 - (its_sd * other / plain) ** 2, 0.0))
+        return Beside(without, its_sd, mean, sd, float(apart_sd))
 
     def _each(self, of: Callable[[SpectrumModel], Quantity]) -> tuple[np.ndarray, np.ndarray]:
         """The values of a quantity and their SDs."""
@@ -107,31 +121,43 @@ def _mixed(weights: np.ndarray, values: np.ndarray, sds: np.ndarray) -> tuple[fl
 
 def beside_baselines(fitted: Fitted) -> Averaged:
     """The fit and those with baselines, by what the data say for them."""
-    smooth = with_baseline(fitted)
-    behind = _criterion(smooth.fits[0]) - (_criterion(fitted) + STRONGLY)
+    plain, smooth = _of_each_kind(fitted, ((0.0, 0.0),)), with_baseline(fitted)
+    behind = _criterion(smooth.fits[0]) - (_criterion(plain.fits[0]) - SURELY)
     doubted = False
     if smooth.fits[0].ratio > NOISE_ALONE:
         doubted, behind = bool(behind < 0), np.inf
-    share = 1 / (1 + np.exp(np.clip(behind / 2, -40, 20)))  # of those with one, never quite 0
-    fits, weights = (fitted, *smooth.fits), np.array([1 - share, *share * smooth.weights])
+    share = 1 / (1 + np.exp(np.clip(behind / 2, -20, 20)))  # of those with one, never quite 0
+    both = [(plain, 1 - share), (smooth, share)]
     if share > 0.5:
-        fits, weights = fits[1:] + fits[:1], np.roll(weights, -1)
-    return Averaged(fits, weights, doubted=doubted)
+        both.reverse()
+    (one, its_share), (other, other_share) = both
+    weights = np.concatenate([its_share * one.weights, other_share * other.weights])
+    return Averaged(one.fits + other.fits, weights, doubted=doubted)
 
 
 def with_baseline(fitted: Fitted) -> Averaged:
     """Fits with baselines of several sizes and durations.
 
-    A delay and methylene's own width may be what a baseline does: where the fit has them, there
-    are fits with and without each.
+    Beside a delay the shortest is left out: what is over so soon it stands for itself, so that it
+    would win, and a longer hump be counted as fat.
+    """
+    return _of_each_kind(fitted, BASELINES[fitted.model.choice.delay :])
+
+
+def _of_each_kind(fitted: Fitted, baselines: Iterable[tuple[float, float]]) -> Averaged:
+    """Fits with each baseline, and with and without each of what else the data ask for.
+
+    That may be what a baseline does.
     """
     series, found, last = fitted.model.series, [], fitted
     asked = fitted.model.choice
-    delays, widths = (sorted({False, x}) for x in (asked.delay, asked.methylene_width))
-    for delay, own_width, duration, sds in product(delays, widths, BASELINES_MS, BASELINES_SDS):
-        choice = replace(
-            asked, delay=delay, methylene_width=own_width, baseline_ms=duration, baseline_sds=sds
-        )
+    flags = [flag for flag in WHERE_ASKED if getattr(asked, flag)]
+    for *taken, (duration, sds) in product(*[(False, True)] * len(flags), baselines):
+        with_flags = dict(zip(flags, taken, strict=True))
+        choice = replace(asked, **with_flags, baseline_ms=duration, baseline_sds=sds)
+        if all(taken) and sds == asked.baseline_sds:
+            found.append(fitted)
+            continue
         last = fit(series, choice, carried(last, SpectrumModel(series, choice)))
         if choice.shape is not None:  # what the shape took up keeps intervals wide
             last.ratio = max(last.ratio, fitted.ratio)
@@ -145,7 +171,8 @@ def with_baseline(fitted: Fitted) -> Averaged:
 
 def _criterion(fitted: Fitted) -> float:
     """By which fits count."""
-    return fitted.bic() + DELAYED * fitted.model.choice.delay
+    asked = sum(getattr(fitted.model.choice, flag) for flag in WHERE_ASKED)
+    return fitted.bic() + STRONGLY * asked - (1 - VOLUME) * fitted.model.log_volume
 
 
 def with_larger_couplings(averaged: Averaged) -> Averaged:
