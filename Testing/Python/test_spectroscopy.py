@@ -1340,16 +1340,22 @@ def criterion(fitted):
     return fitted.bic() - (1 - VOLUME) * fitted.model.log_volume + STRONGLY * asked
 
 
+def delayed(truth, delay_s, snr, seed):
+    """A spectrum without J whose first point lies off the top of the echo."""
+    series = made(truth, snr=1e9, sequence=NONE)
+    model = SpectrumModel(series, Choice(delay=True))
+    theta = carried(fit(series, Choice()), model)
+    theta[model.at["delay"]] = delay_s
+    water, fat = model.parts(theta, 0)
+    noise = np.random.default_rng(seed).normal(0, 1 / snr, (2, len(water)))
+    late = model.scale * (water + fat.sum(axis=0)) + noise[0] + 1j * noise[1]
+    return replace(series, fids=late[None])
+
+
 def test_a_delay_is_told_from_a_baseline_where_the_data_tell():
     """A scanner's first point 0.2 ms late widens no interval; a hump that looks late is no fat."""
     fraction, truth = quantity_of("fraction"), Truth(30.0, t2_water_ms=1e9, t2_fat_ms=1e9)
-    series = made(truth, snr=1e9)
-    model = SpectrumModel(series, Choice(delay=True))
-    theta = carried(fit(series, Choice()), model)
-    theta[model.at["delay"]] = 2e-4
-    water, fat = model.parts(theta, 0)
-    noise = np.random.default_rng(1).normal(0, 1 / 400, (2, len(water)))
-    series.fids = model.scale * (water + fat.sum(axis=0))[None] + noise[0] + 1j * noise[1]
+    series = delayed(truth, 2e-4, 400.0, 1)
     late = best_choice(series, Choice())
     assert late.model.choice.delay
     value, sd = beside_baselines(late).value(fraction)
@@ -1360,17 +1366,14 @@ def test_a_delay_is_told_from_a_baseline_where_the_data_tell():
         assert ("further off than its interval says" in told) == humps
     usual, held = Truth(55.0, t2_water_ms=1e9, t2_fat_ms=1e9), []
     for seed in range(6):  # both, at SNR 150
-        both = made(usual, snr=1e9, sequence=NONE)
-        found = fit(both, Choice())
-        theta = carried(found, model := SpectrumModel(both, Choice(delay=True)))
-        theta[model.at["delay"]] = 2e-4 * (-1) ** seed
-        water, fat = model.parts(theta, 0)
-        noise = np.random.default_rng(seed).normal(0, 1 / 150, (2, len(water)))
-        late = model.scale * (water + fat.sum(axis=0)) + noise[0] + 1j * noise[1]
-        both = replace(both, fids=late[None] + hump(both, 300))
+        both = delayed(usual, 2e-4 * (-1) ** seed, 150.0, seed)
+        both.fids = both.fids + hump(both, 300)
         value, sd = beside_baselines(best_choice(both, Choice())).value(fraction)
         held.append(abs(value - 55.0) < 1.96 * sd)
     assert sum(held) >= 5
+    wide = replace(usual, fwhm_fat_hz=48.0, fwhm_water_hz=65.0)
+    told = MRS.measure(spectra_of(delayed(wide, 2e-4, 150.0, 2))).cautions
+    assert any("with lines this wide a smooth baseline may hide behind that" in x for x in told)
     wide = replace(truth, fwhm_fat_hz=48.0, fwhm_water_hz=65.0)
     humped = unforeseen("narrow baseline", wide, [30.0], 150.0, np.random.default_rng(12))
     best = best_choice(humped, Choice())
