@@ -1356,10 +1356,14 @@ def test_a_delay_is_told_from_a_baseline_where_the_data_tell():
     """A scanner's first point 0.2 ms late widens no interval; a hump that looks late is no fat."""
     fraction, truth = quantity_of("fraction"), Truth(30.0, t2_water_ms=1e9, t2_fat_ms=1e9)
     series = delayed(truth, 2e-4, 400.0, 1)
-    late = best_choice(series, Choice())
-    assert late.model.choice.delay
-    value, sd = beside_baselines(late).value(fraction)
-    assert sd < 3 * late.sd(fraction(late.model)) and abs(value - 30.0) < 1.96 * sd
+    wider = []
+    for seed in range(5):
+        late = best_choice(delayed(truth, 2e-4, 400.0, seed), Choice())
+        assert late.model.choice.delay
+        value, sd = beside_baselines(late).value(fraction)
+        wider.append(sd / late.sd(fraction(late.model)))
+        assert abs(value - 30.0) < 2.6 * sd
+    assert max(wider) < 4 and min(wider) < 1.1  # wide where a baseline reads elsewhere by chance
     for humps in (0, 1):  # each may stand for the other
         late = replace(series, fids=series.fids + humps * hump(series, 600))
         told = " ".join(MRS.measure(spectra_of(late)).cautions)
