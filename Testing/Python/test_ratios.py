@@ -127,6 +127,50 @@ def test_t1_and_t2_that_are_exchanged_are_told(spine, muscle, told):
     assert any(one.statements for one in of_t1) != told
 
 
+@pytest.mark.parametrize(
+    ("fat", "csf", "doubted", "why"),
+    [
+        (100.0, 400.0, "", ""),  # suppressed, and left brighter than muscle near the coil
+        (500.0, 400.0, "", "10 times as bright as muscle"),  # a plain T2
+        (180.0, 60.0, "", "CSF has 50 % of marrow's signal"),  # a T1
+        (180.0, 60.0, "L3 CSF", ""),
+        (500.0, 400.0, "right erector spinae muscle", ""),  # may be fat itself
+    ],
+)
+def test_fat_that_is_not_suppressed_is_told_by_back_fat_and_csf(fat, csf, doubted, why):
+    """A plain T2 given as STIR read "high (pathologic marrow is high)" throughout."""
+    array = np.full((120, 160, 60), 5.0, np.float32)
+    regions = []
+
+    def draw(name: str, role: Role, site: str, signal: float, box: tuple[slice, ...]) -> None:
+        array[box] = signal
+        mask = np.zeros(array.shape, bool)
+        mask[box] = True
+        regions.append(Region.from_mask(name, role, site, mask))
+        regions[-1].doubtful = name == doubted
+
+    for n, level in enumerate(("L4", "L3", "L2", "L1")):
+        box = np.s_[30 * n + 2 : 30 * n + 22, 120:150, 15:45]
+        draw(f"{level} marrow", Role.MARROW, level, 120.0, box)
+    draw(
+        "right erector spinae muscle",
+        Role.MUSCLE,
+        "erector spinae",
+        50.0,
+        np.s_[40:70, 80:90, 5:15],
+    )
+    draw("L3 CSF", Role.CSF, "L3", csf, np.s_[32:52, 105:115, 25:35])
+    array[:, 20:32] = fat
+    found = assess(
+        Study({Contrast.FS_T2: Volume(array, np.eye(4), "STIR")}, regions, age_years=50.0, sex="F")
+    )
+    said = [one for one in found.results if one.z is not None or one.statements]
+    assert bool(said) == (not why and not doubted.startswith("right"))
+    lines = [line for line in headlines(found) if line.kind == "caution"]
+    assert [(line.what, why in line.says) for line in lines] == ([("FS_T2", True)] if why else [])
+    assert why in verdict(found) and bool(found.signatures) == bool(said)
+
+
 def test_the_nearest_reference_region_is_taken(spine):
     spine.volumes[Contrast.T1].array[:, 10:14] = 90.0
     spine.regions[:] = [r for r in spine.regions if r.name != "L2-L3 disc"]

@@ -242,7 +242,7 @@ class Assessment:
         conversions: marrow expected at each site, where known.
         by_eye: what normal people of this age show at these sites that no number tells.
         scores: of one's own training, for this patient.
-        contradicted: why images are not what they were given as, by their own signals.
+        contradicted: by image, why it is not what it was given as, by its own signals.
         methods: sentences on how the numbers were made.
         notes: sentences for the reader, such as why a picture is missing.
         parameter_maps: provenance of maps that were computed on the way, by name.
@@ -258,7 +258,7 @@ class Assessment:
     conversions: list[MarrowConversion] = field(default_factory=list)
     by_eye: list[Frequency] = field(default_factory=list)
     scores: list[PatientScore] = field(default_factory=list)
-    contradicted: list[str] = field(default_factory=list)
+    contradicted: dict[str, str] = field(default_factory=dict)
     methods: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     parameter_maps: dict[str, dict] = field(default_factory=dict)

@@ -29,7 +29,9 @@ def headlines(assessment: Assessment) -> list[Headline]:
     doubt, what is at a limit or modelled, what is as expected, and what nothing could be said of.
     """
     spoken = _spoken(assessment)
-    lines = [Headline("T1", why, OPEN, "caution") for why in assessment.contradicted]
+    lines = [
+        Headline(image, why, OPEN, "caution") for image, why in assessment.contradicted.items()
+    ]
     lines += _outside(assessment) + _signatures(assessment)
     lines += [one for one in spoken if one.tone == UNUSUAL]
     lines += _doubtful(assessment)

@@ -50,7 +50,7 @@ def notes(assessment: Assessment) -> list[str]:
     """What to know beside the numbers, each on a short line: signatures, what is unusual, doubts,
     a missing age, what was left out.
     """
-    found = list(assessment.contradicted)
+    found = [f"{image}: {why}" for image, why in assessment.contradicted.items()]
     pathologic = [one.region for one in assessment.signatures if one.best == "pathologic"]
     if pathologic:
         found.append(f"The signals look like pathologic marrow: {', '.join(pathologic)}.")

@@ -12,10 +12,10 @@ from PDFFMapperLib.maps.progress import Progress, share, tell
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
+from MarrowAssessLib.measures import plain_t1, suppressed_fat
 from MarrowAssessLib.measures.book import Book, Settings
 from MarrowAssessLib.measures.cautions import add_cautions
 from MarrowAssessLib.measures.measurement import Measured, Measurement, Skipped
-from MarrowAssessLib.measures.plain_t1 import contradiction, mark
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 
@@ -119,9 +119,10 @@ def _measure(book: Book, quantities: Iterable[Quantity]) -> Measured:
     )
     for measurement in measured.measurements:
         add_cautions(book, measurement)
-    if why := contradiction(book, measured.measurements):
-        mark(measured.measurements, why)
-        measured.contradicted.append(why)
+    for contrast, judge in ((Contrast.T1, plain_t1), (Contrast.FS_T2, suppressed_fat)):
+        if why := judge.contradiction(book, measured.measurements):
+            plain_t1.mark(measured.measurements, contrast, why)
+            measured.contradicted[contrast.value] = why
     return measured
 
 

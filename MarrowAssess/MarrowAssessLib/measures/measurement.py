@@ -82,13 +82,13 @@ class Measured:
 
     Attributes:
         corrected: the images that N4 corrected.
-        contradicted: why images are not what they were given as, by their own signals.
+        contradicted: by image, why it is not what it was given as, by its own signals.
     """
 
     measurements: list[Measurement]
     skipped: list[Skipped]
     corrected: dict[Contrast, Volume] = field(default_factory=dict)
-    contradicted: list[str] = field(default_factory=list)
+    contradicted: dict[str, str] = field(default_factory=dict)
 
 
 def median_of(

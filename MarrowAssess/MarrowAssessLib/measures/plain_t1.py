@@ -20,7 +20,7 @@ from MarrowAssessLib.measures.measurement import Measurement
 # gradient echoes had 0.16 to 0.24.
 DARKEST = 0.5
 EXCHANGED = 1.3  # marrow/muscle on T1 over that on T2; 0.3 in a volunteer, 3 when exchanged
-_OF_T1 = (Method.TISSUE_RATIO, Method.LEVELS_OVER_CSF, Method.SNR_SCORE)
+_OF_IMAGE = (Method.TISSUE_RATIO, Method.LEVELS_OVER_CSF, Method.SNR_SCORE)
 
 
 def contradiction(book: Book, measured: Sequence[Measurement]) -> str:
@@ -65,11 +65,11 @@ def _exchanged(right: Sequence[Measurement]) -> str:
     )
 
 
-def mark(measured: Sequence[Measurement], why: str) -> None:
-    """Take what was measured on T1 out of all comparison, and say why."""
+def mark(measured: Sequence[Measurement], contrast: Contrast, why: str) -> None:
+    """Take what was measured on one image out of all comparison, and say why."""
     for one in measured:
         quantity = QUANTITIES[one.quantity]
-        if quantity.images == (Contrast.T1,) and quantity.method in _OF_T1:
+        if quantity.images == (contrast,) and quantity.method in _OF_IMAGE:
             one.comparable = False
             one.cautions.append(why)
 
