@@ -132,8 +132,9 @@ def test_t1_and_t2_that_are_exchanged_are_told(spine, muscle, told):
     [
         (100.0, 400.0, "", ""),  # suppressed, and left brighter than muscle near the coil
         (500.0, 400.0, "", "10 times as bright as muscle"),  # a plain T2
-        (180.0, 60.0, "", "CSF has 50 % of marrow's signal"),  # a T1
-        (180.0, 60.0, "L3 CSF", ""),
+        (200.0, 60.0, "", "CSF has 50 % of marrow's signal"),  # a T1
+        (200.0, 60.0, "L3 CSF", ""),
+        (120.0, 60.0, "", ""),  # infiltration is as bright as fat, and flow darkens CSF
         (500.0, 400.0, "right erector spinae muscle", ""),  # may be fat itself
     ],
 )

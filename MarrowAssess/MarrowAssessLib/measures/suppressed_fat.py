@@ -19,7 +19,8 @@ from MarrowAssessLib.measures.measurement import Measurement
 # Back fat over erector muscle, in the middle of all levels: 1.7 and 2.2 in two TIRM whose fat is
 # left bright near the coil, 6.9 to 11 in five plain T2, 3.3 to 4.0 in three T1.
 UNSUPPRESSED = 5.0
-DARK_CSF = 0.75  # of marrow: 0.4 to 0.6 on T1; on TIRM 2.1, and above this beside leukemia
+DARK_CSF = 0.75  # of marrow: 0.4 to 0.6 on T1, 2.1 on TIRM
+BRIGHT_FAT = 1.5  # of marrow, beside dark CSF: 1.8 to 2.8 on T1; infiltration on STIR outshines fat
 REACH_MM = 100  # behind muscle
 LAYER_MM = 5  # of fat, at the least half
 
@@ -29,12 +30,13 @@ def contradiction(book: Book, measured: Sequence[Measurement]) -> str:
 
     On grids whose axes are not the patient's, and where fat is not in view, nothing does.
     """
-    if not any(one.quantity == "fs_t2_marrow_muscle" for one in measured):
+    marrow = [one.value for one in measured if one.quantity == _RATIO.key]
+    if not marrow:
         return ""
     fat, csf = _back_fat_over_muscle(book), _csf_over_marrow(book)
     if fat > UNSUPPRESSED:
         why = f"fat under the skin of the back is {fat:.0f} times as bright as muscle"
-    elif csf < DARK_CSF:
+    elif csf < DARK_CSF and fat > BRIGHT_FAT * float(np.median(marrow)):
         why = f"CSF has {100 * csf:.0f} % of marrow's signal"
     else:
         return ""
