@@ -172,6 +172,24 @@ def test_fat_that_is_not_suppressed_is_told_by_back_fat_and_csf(fat, csf, doubte
     assert why in verdict(found) and bool(found.signatures) == bool(said)
 
 
+@pytest.mark.parametrize(("ratio", "told"), [(0.4, False), (1.2, False), (2.5, True)])
+def test_in_and_opposed_phase_that_are_exchanged_are_told(spine, ratio, told):
+    """Healthy marrow, exchanged, read as infiltrated: no signal drop."""
+    in_phase = spine.grid.array + 200.0
+    found = assess(
+        Study(
+            with_volumes(spine, IN_PHASE=in_phase, OPPOSED_PHASE=ratio * in_phase).volumes,
+            spine.regions,
+            age_years=50.0,
+            sex="F",
+        )
+    )
+    lines = [line.says for line in headlines(found) if line.kind == "caution"]
+    assert ["may be exchanged" in line for line in lines] == [True] * told
+    of_phases = [r for r in found.results if r.measurement.quantity == "opposed_in_ratio"]
+    assert any(one.z is not None or one.statements for one in of_phases) != told
+
+
 def test_the_nearest_reference_region_is_taken(spine):
     spine.volumes[Contrast.T1].array[:, 10:14] = 90.0
     spine.regions[:] = [r for r in spine.regions if r.name != "L2-L3 disc"]

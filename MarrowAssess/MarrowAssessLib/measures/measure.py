@@ -12,7 +12,7 @@ from PDFFMapperLib.maps.progress import Progress, share, tell
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
-from MarrowAssessLib.measures import plain_t1, suppressed_fat
+from MarrowAssessLib.measures import exchanged_phases, plain_t1, suppressed_fat
 from MarrowAssessLib.measures.book import Book, Settings
 from MarrowAssessLib.measures.cautions import add_cautions
 from MarrowAssessLib.measures.measurement import Measured, Measurement, Skipped
@@ -23,6 +23,11 @@ OUTLIERS = (
     "No voxel is trimmed; voxels that are NaN or infinite are left out and counted. "
     "Ratios are of medians, which single bright vessels or streaks do not move."
 )
+_JUDGES = {
+    Contrast.T1: plain_t1,
+    Contrast.FS_T2: suppressed_fat,
+    Contrast.OPPOSED_PHASE: exchanged_phases,
+}  # of what an image was given as
 
 
 def measure(
@@ -119,7 +124,7 @@ def _measure(book: Book, quantities: Iterable[Quantity]) -> Measured:
     )
     for measurement in measured.measurements:
         add_cautions(book, measurement)
-    for contrast, judge in ((Contrast.T1, plain_t1), (Contrast.FS_T2, suppressed_fat)):
+    for contrast, judge in _JUDGES.items():
         if why := judge.contradiction(book, measured.measurements):
             plain_t1.mark(measured.measurements, contrast, why)
             measured.contradicted[contrast.value] = why

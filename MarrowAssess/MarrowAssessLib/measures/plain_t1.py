@@ -20,7 +20,10 @@ from MarrowAssessLib.measures.measurement import Measurement
 # gradient echoes had 0.16 to 0.24.
 DARKEST = 0.5
 EXCHANGED = 1.3  # marrow/muscle on T1 over that on T2; 0.3 in a volunteer, 3 when exchanged
-_OF_IMAGE = (Method.TISSUE_RATIO, Method.LEVELS_OVER_CSF, Method.SNR_SCORE)
+_OF_IMAGE = (
+    Method.TISSUE_RATIO, Method.LEVELS_OVER_CSF, Method.SNR_SCORE, Method.OPPOSED_RATIO,
+    Method.SIGNAL_DROP, Method.FAT_IF_WATER_DOMINATES, Method.FAT_IF_FAT_DOMINATES,
+)  # fmt: skip
 
 
 def contradiction(book: Book, measured: Sequence[Measurement]) -> str:
@@ -69,7 +72,7 @@ def mark(measured: Sequence[Measurement], contrast: Contrast, why: str) -> None:
     """Take what was measured on one image out of all comparison, and say why."""
     for one in measured:
         quantity = QUANTITIES[one.quantity]
-        if quantity.images == (contrast,) and quantity.method in _OF_IMAGE:
+        if contrast in quantity.images and quantity.method in _OF_IMAGE:
             one.comparable = False
             one.cautions.append(why)
 
