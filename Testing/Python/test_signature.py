@@ -225,6 +225,10 @@ def test_a_disc_alone_tells_low_from_the_rest():
     (one,) = signatures(study, measured)
     assert one.findings[0].word == "intermediate or high"
     assert one.findings[0].evidence == "marrow/disc 1.04 (limit 1)"
+    for one in measured.measurements:  # the disc rules out low, the muscle high
+        one.ci95 = (1.1, 1.4) if one.quantity == "t1_marrow_disc" else (0.8, 1.5)
+    (one,) = signatures(study, measured)
+    assert one.findings[0].word == "intermediate"
 
 
 @pytest.mark.parametrize(

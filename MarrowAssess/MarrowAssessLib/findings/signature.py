@@ -198,10 +198,10 @@ def _brightness(
         disc = possible_words(to_disc, limits[:1], ("low", "")) if to_disc else ()
         if ("low",) in (muscle, disc):
             words = ("low",)
-        elif "low" in muscle and disc:
-            words = WORDS[1:]
         else:
             words = muscle or (WORDS[1:] if disc else ())
+            if disc:
+                words = tuple(word for word in words if word != "low")
         named = (("muscle", to_muscle if muscle else None), ("disc", to_disc))
     if not words:
         return None
