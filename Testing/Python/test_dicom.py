@@ -499,6 +499,21 @@ def test_a_b_of_0_alone_is_no_diffusion_also_where_the_maker_was_taken_out(
     assert {one.attributes.get("DiffusionBValue") for one in series.contents} == told
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_a_series_of_b_0_beside_others_stays_where_the_maker_was_taken_out(tmp_path, capsys, named):
+    """One b-value a series, of which the lone b = 0 was forgotten and left out of the fit."""
+    from MarrowAssessLib.commands.main import main
+
+    for n, b in enumerate((0, 50, 1000)):
+        told = {"SequenceName": f"*ep_b{b}"} if named else {"DiffusionBValue": float(b)}
+        write_series(
+            tmp_path, range(2), f"1.2.{n}", str(b), Manufacturer="", ScanningSequence="EP",
+            SeriesNumber=n + 1, **told,
+        )  # fmt: skip
+    assert main(["inspect", str(tmp_path)]) == 0
+    assert "ivim: 3 volumes, b 0, 50, 1000 s/mm^2." in capsys.readouterr().out
+
+
 def test_listing_can_be_canceled(tmp_path):
     write_series(tmp_path)
     with pytest.raises(InterruptedError, match="canceled"):

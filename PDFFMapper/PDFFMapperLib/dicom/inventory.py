@@ -344,10 +344,12 @@ def _acquisitions(dicom: DicomFolder) -> list[str]:
 
 def _counted(volumes: list[DicomVolume], fact: str, name: str, unit: str) -> str:
     """How many volumes there are, and of which echo times or b-values."""
-    values = {number_of(one.attributes, fact) for one in volumes} - {None}
+    absent = 0.0 if fact == "DiffusionBValue" else None  # as ivim takes it beside others
+    stated = (number_of(one.attributes, fact) for one in volumes)
+    values = {absent if one is None else one for one in stated} - {None}
     count = "1 volume" if len(volumes) == 1 else f"{len(volumes)} volumes"
-    stated = ", ".join(f"{value:g}" for value in sorted(values))
-    return f"{count}, {name} {stated} {unit}" if values else count
+    told = ", ".join(f"{value:g}" for value in sorted(values))
+    return f"{count}, {name} {told} {unit}" if values else count
 
 
 def _relative(file: Path, root: Path) -> str:

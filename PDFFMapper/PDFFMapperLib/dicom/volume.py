@@ -17,6 +17,7 @@ from PDFFMapperLib.dicom.facts import attributes_of
 from PDFFMapperLib.dicom.frames import Frame
 from PDFFMapperLib.dicom.header import mapped
 from PDFFMapperLib.dicom.suv import SUV_UNIT, suv_of_files
+from PDFFMapperLib.images.attributes import words_of
 from PDFFMapperLib.images.volume import LPS_TO_RAS, SourceSlices, Volume
 
 _PIXEL_MODULE = [
@@ -108,14 +109,16 @@ def _volume(frames: Sequence[Frame], description: str, has_siblings: bool) -> Di
 def _forget_idle_b_values(volumes: list[DicomVolume]) -> None:
     """Drop the b = 0 that Philips and GE write to images that have no diffusion weighting.
 
-    Anonymizing may have taken the maker out.
+    Anonymizing may have taken the maker out; an echo-planar b = 0 then stays, as others may go
+    with it.
     """
     facts = [volume.attributes for volume in volumes]
     if any(one.get("DiffusionBValue") or one.get("GEDiffusionKind") in (14, 16) for one in facts):
         return
     for one in facts:
         maker = str(one.get("Manufacturer", "")).upper()
-        if not maker or maker.startswith(("PHILIPS", "GE")):
+        echo_planar = "EP" in words_of(one.get("ScanningSequence"))
+        if maker.startswith(("PHILIPS", "GE")) or not (maker or echo_planar):
             for key in [key for key in one if "Diffusion" in key or key == "NumberOfBValues"]:
                 del one[key]
 
