@@ -190,6 +190,29 @@ def test_in_and_opposed_phase_that_are_exchanged_are_told(spine, ratio, told):
     assert any(one.z is not None or one.statements for one in of_phases) != told
 
 
+@pytest.mark.parametrize(
+    ("dark", "muscle", "times"),
+    [(0.5, 100.0, (10, 90)), (0.1, 60.0, (None, None))],  # fat-suppressed T2; iron in marrow
+)
+def test_a_t1_by_its_header_or_beside_a_t2_of_iron_is_not_taken_for_exchanged(
+    spine, dark, muscle, times
+):
+    t1, t2 = spine.grid.array, spine.grid.array.copy()
+    for region in spine.regions:
+        if region.role is Role.MARROW:
+            t1[region.full_mask(t1.shape)] *= 0.5 if times[0] is None else 1.0
+            t2[region.full_mask(t2.shape)] *= dark
+        if region.role is Role.MUSCLE:
+            t2[region.full_mask(t2.shape)] = muscle
+    study = with_volumes(spine, T2=t2)
+    for contrast, time in zip((Contrast.T1, Contrast.T2), times, strict=True):
+        study.volumes[contrast].attributes = {} if time is None else {"EchoTime": time}
+    measured = measure(study)
+    assert measured.contradicted == []
+    ratio = {m.quantity: m.value for m in measured.measurements if m.site == "L3"}
+    assert ratio["t1_marrow_muscle"] > 1.3 * ratio["t2_marrow_muscle"]
+
+
 def test_the_nearest_reference_region_is_taken(spine):
     spine.volumes[Contrast.T1].array[:, 10:14] = 90.0
     spine.regions[:] = [r for r in spine.regions if r.name != "L2-L3 disc"]

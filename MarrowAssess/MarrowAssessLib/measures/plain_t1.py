@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from PDFFMapperLib.images.attributes import number_of
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method
@@ -35,7 +36,7 @@ def contradiction(book: Book, measured: Sequence[Measurement]) -> str:
     over_csf = [
         one.value for one in right if QUANTITIES[one.quantity].method is Method.LEVELS_OVER_CSF
     ]
-    if exchanged := _exchanged(right):
+    if not _header_tells_order(book) and (exchanged := _exchanged(right)):
         return exchanged
     if discs and (middle := float(np.median(discs))) < DARKEST:
         why = f"marrow has {100 * middle:.0f} % of the disc's signal, less than infiltrated marrow"
@@ -44,9 +45,16 @@ def contradiction(book: Book, measured: Sequence[Measurement]) -> str:
     else:
         return ""
     return (
-        f"By its signals this is no plain T1, so nothing is compared with it: {why}. Fat may be "
-        "suppressed or out of phase, or it is a T2; sclerosis and iron darken marrow so, too."
+        f"By its signals this may be no plain T1, so nothing is compared with it: {why}. Fat may "
+        "be suppressed or out of phase, or it is a T2; sclerosis and iron darken marrow so, too."
     )
+
+
+def _header_tells_order(book: Book) -> bool:
+    """Whether by their headers the T1 has the earlier echo of T1 and T2."""
+    images = (book.acquired.get(contrast) for contrast in (Contrast.T1, Contrast.T2))
+    t1, t2 = (number_of(one.attributes, "EchoTime") if one else None for one in images)
+    return bool(t1 and t2 and t1 < t2)
 
 
 def _exchanged(right: Sequence[Measurement]) -> str:
@@ -59,7 +67,7 @@ def _exchanged(right: Sequence[Measurement]) -> str:
     if not sites:
         return ""
     first, second = (float(np.median([on[site] for site in sites])) for on in (on_t1, on_t2))
-    if first < EXCHANGED * second:
+    if first < max(EXCHANGED * second, 1):  # no T2 shows marrow darker than muscle without iron
         return ""
     return (
         f"This image and the T2 may be exchanged, so nothing is compared with it: marrow is "
