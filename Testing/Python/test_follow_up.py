@@ -176,6 +176,8 @@ def test_what_cannot_be_compared_says_why():
     )
     assert reason(doubtful=["L3 marrow"]) == "a region may be another structure"
     assert reason(how="bins of 5") == "it was measured with other settings"
+    said = "its cautions say why nothing is compared with it"
+    assert reason(no_reference=said) == f"of one visit's value {said}"
     assert reason(statistics={"volume_mm3": 2500.0}).startswith("the region's volume differs")
     assert reason(value=None) == "a value is missing"
     assert reason(value=-1.0).startswith("the error is proportional")

@@ -13,7 +13,7 @@ from MarrowAssessLib.catalogue.lean_mass import lean_first
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.result import Assessment, Result
 from MarrowAssessLib.findings.signature import signatures
-from MarrowAssessLib.findings.statement import DOUBTFUL
+from MarrowAssessLib.findings.statement import DOUBTFUL, NOT_COMPARED
 from MarrowAssessLib.findings.statements import comparable_by, statements
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.measures.heights import HEIGHTS
@@ -42,7 +42,6 @@ from MarrowAssessLib.study.bias_field import N4_METHOD
 from MarrowAssessLib.study.study import Study
 
 _PDFF = (Contrast.PDFF,)
-NOT_COMPARABLE = "its cautions say why nothing is compared with it"
 
 
 def assess(
@@ -149,7 +148,7 @@ def _result(
         found.verdict = DOUBTFUL
         return found
     if not measurement.comparable:
-        return Result(measurement, None, NOT_COMPARABLE, None, None, "no reference", [])
+        return Result(measurement, None, NOT_COMPARED, None, None, "no reference", [])
     if expectation is not None:
         found.z = expectation.z_score(measurement.value)
         found.percentile = expectation.percentile(measurement.value)

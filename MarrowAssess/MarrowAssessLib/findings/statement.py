@@ -11,6 +11,7 @@ EXPECTED, UNUSUAL, OPEN = "expected", "unusual", ""
 DOUBTFUL = "doubtful"  # the verdict on a number of a region that may be another structure
 PLAIN_SIGNAL_SAYS = "It says nothing by itself: place a muscle or a disc for a ratio."
 NO_REFERENCE, NO_Z = "no reference", "no z-score"
+NOT_COMPARED = "its cautions say why nothing is compared with it"
 _MOST_CITED = 4
 
 

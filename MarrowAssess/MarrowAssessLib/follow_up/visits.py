@@ -13,6 +13,7 @@ from PDFFMapperLib.water_fat.echo_train import SAME_FIELD_T
 
 from MarrowAssessLib.catalogue.anatomy import level_index, parse_site
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
+from MarrowAssessLib.findings.statement import NOT_COMPARED
 
 ASSESSMENT = "marrowassess-assessment-1"  # the schema that is read
 SETTINGS = ("erosion_mm", "n4")
@@ -324,6 +325,8 @@ def not_comparable(before: Mapping, now: Mapping, between: Between, across: bool
         return "a region may be another structure"
     if before.get("how") != now.get("how"):
         return "it was measured with other settings"
+    if len({one.get("no_reference") == NOT_COMPARED for one in (before, now)}) == 2:
+        return f"of one visit's value {NOT_COMPARED}"  # its image may be none, or hold an agent
     differs, scanner_alone = differences(*visits, now["quantity"])
     if differs and not (scanner_alone and across):
         return differs
