@@ -208,7 +208,7 @@ def test_a_t1_by_its_header_or_beside_a_t2_of_iron_is_not_taken_for_exchanged(
     for contrast, time in zip((Contrast.T1, Contrast.T2), times, strict=True):
         study.volumes[contrast].attributes = {} if time is None else {"EchoTime": time}
     measured = measure(study)
-    assert measured.contradicted == []
+    assert not measured.contradicted
     ratio = {m.quantity: m.value for m in measured.measurements if m.site == "L3"}
     assert ratio["t1_marrow_muscle"] > 1.3 * ratio["t2_marrow_muscle"]
 
