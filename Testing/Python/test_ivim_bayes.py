@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PDFFMapperLib.diffusion import ivim_bayes
@@ -113,3 +117,26 @@ def test_few_voxels_and_a_given_distribution(shrunk):
     assert np.abs(with_cohort.d - few.d).mean() < 0.12
     with pytest.raises(ValueError, match="No voxel"):
         fit_ivim_hierarchical(np.zeros((3, 12)), MARROW_B)
+
+
+FITTED = """
+import sys
+import numpy as np
+from PDFFMapperLib.diffusion.ivim_bayes import fit_ivim_hierarchical
+from phantoms.diffusion import marrow
+
+phantom = marrow(600, 40, seed=1)
+fit = fit_ivim_hierarchical(phantom.signal, phantom.b_values)
+np.save(sys.argv[1], [fit.s0, fit.d, fit.d_star, fit.f, fit.d_sd, fit.f_sd, *fit.limits])
+"""
+
+
+def test_the_run_that_compiles_gives_the_same_bits(tmp_path):
+    """A kernel that called another got a copy of it that another caller had compiled."""
+    places = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    for name in ("first", "second"):
+        command = [sys.executable, "-c", FITTED, str(tmp_path / name)]
+        subprocess.run(command, env=os.environ | places, check=True)
+    first, second = (np.load(tmp_path / f"{name}.npy") for name in ("first", "second"))
+    assert np.isfinite(first).all()
+    np.testing.assert_array_equal(first, second)

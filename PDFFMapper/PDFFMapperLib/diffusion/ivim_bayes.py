@@ -387,6 +387,9 @@ def _grid(distribution: IvimDistribution, voxels: Voxels) -> tuple[np.ndarray, .
     )
 
 
+# What a kernel calls is compiled into it (forceinline). A function left to be called is compiled
+# anew with each of its callers, with sums in another order, and which of these all of them call
+# differs between the run that compiles and those that load from the cache.
 @njit(cache=True, nogil=True)
 def _padded(values):
     """Of each measurement, in single precision; zeros fill the last of the compiler's vectors."""
@@ -396,7 +399,7 @@ def _padded(values):
     return padded
 
 
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)
 def _project(
     signal, sigma, precision, own, b, averages, rician, v, decays, target, of_f, projected, slow
 ):
@@ -503,7 +506,7 @@ def _gain(ends, columns, values, ratio):
     return gain
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@njit(cache=True, fastmath=True, nogil=True, forceinline=True)
 def _limits(mass, edges):
     """Where the cumulative mass, uniform within each cell, reaches 2.5 and 97.5 %."""
     lower = upper = edges[mass.size]
@@ -519,7 +522,7 @@ def _limits(mass, edges):
     return lower, upper
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@njit(cache=True, fastmath=True, nogil=True, forceinline=True)
 def _mean_sd(mass, nodes, edges):
     """Mean and standard deviation, the width of the cells included."""
     mean = 0.0
@@ -530,7 +533,7 @@ def _mean_sd(mass, nodes, edges):
     return mean, math.sqrt(max(square - mean * mean, 0.0))
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@njit(cache=True, fastmath=True, nogil=True, forceinline=True)
 def _over_grid(slow, plane_f, quick, half_inverse, prior, reached, plane, mass, mass_f, mass_f2):
     """Posterior of one voxel, times 2^(_RAISED - reached): summed over D* into `plane`, and per D*
     its mass and those of f and f^2. Returns the log2-likelihood of the best node, less `reached`,
