@@ -459,6 +459,7 @@ GRE = {"ScanningSequence": "GR", "RepetitionTime": 6.0, "EchoTime": 1.2}
         ({**T1, "ContrastBolusAgent": "gadobutrol"}, "t1_tse_sag", "t1_post"),
         ({**T1, "ContrastBolusAgent": "off"}, "t1_tse_sag", "T1"),  # Hitachi
         ({**T1, "ContrastBolusAgent": "ANONYMIZED"}, "t1_tse_sag", None),  # said anything
+        ({**T1, "ContrastBolusAgent": "Anonymous"}, "t1_tse_sag", None),
         ({**T1, "ContrastBolusAgent": "ANONYMIZED"}, "t1_tse_sag_pre", "T1"),
         ({**T1, "ContrastBolusAgent": "ANONYMIZED"}, "t1_tse_sag_km", "t1_post"),
         ({**T1, "ContrastBolusAgent": "NONE"}, "t1_tse_sag", "T1"),

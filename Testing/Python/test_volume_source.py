@@ -5,9 +5,12 @@ import json
 import numpy as np
 import pytest
 from dicom_files import classic_slice, write_as_dicom
+from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands import main as cli
 from MarrowAssessLib.sources.volume_source import guess_study, read_source
+from MarrowAssessLib.study.regions import Region
+from MarrowAssessLib.study.study import Study
 from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
@@ -58,6 +61,10 @@ def test_an_image_of_another_modality_than_its_name_is_refused(
         )
     with pytest.raises(ValueError, match=f"modality {modality}, but .* is one of {needed}"):
         read_source(tmp_path, contrast)
+    image = Volume(np.ones((4, 4, 4)), np.eye(4), "image", {"Modality": modality})
+    region = Region.from_mask("L3 marrow", Role.MARROW, "L3", np.ones((4, 4, 4), bool))
+    with pytest.raises(ValueError, match=f"^image: .* modality {modality}, but"):
+        Study({contrast: image}, [region])  # as the panel makes it of nodes
 
 
 def test_roles_age_and_sex_come_from_the_headers(folder):

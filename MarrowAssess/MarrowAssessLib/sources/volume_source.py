@@ -15,18 +15,8 @@ from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.contrasts import NO_CONTRAST, Contrast, parse_contrast
+from MarrowAssessLib.sources.modality import refuse_other_modality
 from MarrowAssessLib.sources.stated_patient import SAME_AGE_YEARS
-
-_MODALITIES = {
-    Contrast.SUV: "PT",
-    **dict.fromkeys(
-        (
-            *(Contrast.CT, Contrast.VNCA, Contrast.VNCA_PROJECTED, Contrast.HAP),
-            *(Contrast.FAT_HAP, Contrast.YELLOW_SHARE),
-        ),
-        "CT",
-    ),
-}  # all others are of MR
 
 
 @dataclass
@@ -52,12 +42,7 @@ def read_source(source: str | Path, contrast: Contrast) -> Volume:
     path, chosen = selection.split_source(source)
     if path.is_file() and not chosen:
         volume = with_stated_facts(volume, path)
-    told, needed = str(volume.attributes.get("Modality", "")), _MODALITIES.get(contrast, "MR")
-    if told in ("MR", "CT", "PT") and told != needed:
-        raise ValueError(
-            f"{source}: by its header this is an image of modality {told}, but {contrast.value} is "
-            f"one of {needed}; name the series that shows it."
-        )
+    refuse_other_modality(volume, contrast, str(source))
     return volume
 
 

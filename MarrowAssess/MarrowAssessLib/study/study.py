@@ -12,6 +12,7 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.patient import check_age
 from MarrowAssessLib.sources.map_scale import scale_advice
+from MarrowAssessLib.sources.modality import refuse_other_modality
 from MarrowAssessLib.study.regions import Region
 
 if TYPE_CHECKING:  # a study without spectra and bones waits for neither
@@ -85,6 +86,7 @@ class Study:
             raise ValueError(f"Region names must be unique; used twice: {', '.join(twice)}.")
         first = self.grid
         for contrast, volume in self.volumes.items():
+            refuse_other_modality(volume, contrast)
             if not (contrast.on_own_grid or volume.same_grid(first)):
                 raise OtherGrid(grids_differ(volume, first, "bring them onto one"))
             if not (np.isfinite(volume.array) & (volume.array != 0)).any():
