@@ -259,7 +259,7 @@ def _add_spine(
     if grids and not grid.same_grid(grids[0]):
         raise ValueError(grids_differ(grid, grids[0], ASK))
     column = find_column_in(read, options)
-    regions += column.found_regions()
+    regions += _beside_drawn(column.found_regions(), regions)
     inputs["spine"] = f"in {drawn_on.value}, without a point; {column.told()}"
     notes.append(f"Spine found without a point, levels {column.ground}.")
     notes += [*column.unsure, *column.not_found()]
@@ -292,7 +292,15 @@ def _clicked(
     inputs["points"] += f"; {said}" if said else ""
     if options.leave_out:
         inputs["points"] += f"; left out: {', '.join(options.leave_out)}"
-    return found
+    return _beside_drawn(found, drawn)
+
+
+def _beside_drawn(found: Sequence[Region], drawn: Sequence[Region]) -> list[Region]:
+    """Regions that were found, without strips of muscle where some of that name were drawn."""
+    from MarrowAssessLib.placement.tissue import STRIPS
+
+    names = [region.name for region in drawn]
+    return [one for one in found if one.site != STRIPS or one.name not in names]
 
 
 def _check_reach(image: Volume, grid: Volume, points: Mapping[str, Sequence[float]]) -> None:
