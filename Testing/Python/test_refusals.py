@@ -205,6 +205,12 @@ def test_headers_that_end_too_early_or_are_damaged_are_told(tmp_path):
     assert "this DICOM file ends within its header and was left out; copy it again, its" in told
     assert told.endswith("It has no series UID.")
 
+    broken = bytearray((tmp_path / "2.dcm").read_bytes())
+    broken[136] = ord("S")  # a kind of value that there is none of
+    (tmp_path / "2.dcm").write_bytes(broken)
+    (told,) = [one for one in read_dicom_folder(tmp_path).notes if "2.dcm" in one]
+    assert "this DICOM file cannot be read and was left out; it may be damaged (" in told
+
     def classless(data, k):
         if k:
             del data.SOPClassUID, data.file_meta.MediaStorageSOPClassUID
