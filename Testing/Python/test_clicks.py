@@ -17,6 +17,8 @@ from MarrowAssessLib.placement.clicks import find_ahead, place_clicked, regions_
 from MarrowAssessLib.placement.judgment import Click, click_doubts, read_click
 from MarrowAssessLib.placement.level_names import KnownLevel
 from MarrowAssessLib.sample.phantom import TISSUES
+from MarrowAssessLib.sources.labels import parse_label_rule
+from MarrowAssessLib.sources.study_files import read_study
 from MarrowAssessLib.study.regions import Region
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
@@ -61,6 +63,19 @@ def by_options(drawn, tmp_path_factory):
     ])  # fmt: skip
     assert code == 0
     return folder
+
+
+def test_paraspinal_muscle_that_was_drawn_is_kept_for_the_one_that_is_found(by_options, drawn):
+    labels = np.zeros(drawn.tissue.array.shape, np.int16)
+    labels[:3, :3, :3] = 2
+    write_volume(drawn.tissue.with_array(labels), by_options / "labels.nii.gz")
+    images = {Contrast.T1: by_options / "t1.nii.gz"}
+    more = {"labels": by_options / "labels.nii.gz"}
+    for site, voxels in (("psoas", None), ("paraspinal", [27])):
+        more["rules"] = [parse_label_rule(f"2=muscle:{site}")]
+        study = read_study(images, column={"L3": middle(drawn, "L3")}, **more)
+        found = [one.voxels for one in study.regions if one.name == "paraspinal muscle"]
+        assert len(found) == 1 and voxels in (None, found)
 
 
 def rows(folder):
