@@ -8,13 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from PDFFMapperLib.diffusion.decay import check_decay, check_times, note_directions, note_drop
 from PDFFMapperLib.diffusion.noise import sigma_from_background, sigma_from_repeats
 from PDFFMapperLib.diffusion.scheme import diffusion_scheme, trace_weighted
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.recipe import check_one_grid
 from PDFFMapperLib.water_fat.signal_mask import signal_mask
-
-BRIGHTER = 1.05  # noise alone is as bright at any b-value
 
 
 @dataclass
@@ -52,8 +51,8 @@ def diffusion_series(images: Sequence[Volume], settings: SimpleNamespace) -> Dif
         settings: the options of the diffusion recipes.
 
     Raises:
-        ValueError: grids differ, b-values are missing or none is left, or noise cannot be measured
-            as asked.
+        ValueError: grids or echo times differ, b-values are missing or none is left, images are
+            brighter than tissue allows, or noise cannot be measured as asked.
     """
     for image in images[1:]:
         check_one_grid(image, images[0])
@@ -63,11 +62,13 @@ def diffusion_series(images: Sequence[Volume], settings: SimpleNamespace) -> Dif
             "series again, or leave its b-value out."
         )
     scheme = diffusion_scheme(images, settings.b_values)
+    check_times([images[n] for n in scheme.order], scheme.notes)
     stack = np.stack([images[n].array for n in scheme.order], axis=-1)
     numbers, counts = np.unique(scheme.groups, return_counts=True)
     repeats = stack[..., scheme.groups == numbers[counts.argmax()]] if counts.max() > 1 else None
     b_values, averages = scheme.b_values, np.ones(scheme.b_values.size)
     series = DiffusionSeries(stack, b_values, averages, images[0], repeats, notes=scheme.notes)
+    note_directions(stack, b_values, series.notes)
     if np.unique(b_values).size < b_values.size:
         series.signal, series.b_values, series.averages = trace_weighted(stack, scheme)
         series.notes.append(
@@ -76,23 +77,12 @@ def diffusion_series(images: Sequence[Volume], settings: SimpleNamespace) -> Dif
         )
     if left_out := int((~np.isfinite(series.signal).all(axis=-1)).sum()):
         series.notes.append(f"{left_out} voxels hold NaN or infinite values and were left out.")
-    _check_decay(series)
     _keep_b_values(series, settings.lowest_b, settings.highest_b)
+    check_decay(series.signal, series.b_values, series.notes)
     _find_noise(series, settings)
     _find_mask(series, settings)
     _note_limits(series)
     return series
-
-
-def _check_decay(series: DiffusionSeries) -> None:
-    """Refuse images that get brighter with b as a whole: no tissue does, wrong b-values do."""
-    ends = [series.signal[..., n] for n in (series.b_values.argmin(), series.b_values.argmax())]
-    low, high = (float(np.nansum(np.maximum(end, 0), dtype=np.float64)) for end in ends)
-    if high > BRIGHTER * low:
-        raise ValueError(
-            f"The images at b = {series.b_values.max():g} s/mm^2 are brighter than those at "
-            f"{series.b_values.min():g}; check the order of the b-values."
-        )
 
 
 def _keep_b_values(series: DiffusionSeries, low: float, high: float | None) -> None:
@@ -138,6 +128,7 @@ def _find_mask(series: DiffusionSeries, settings: SimpleNamespace) -> None:
     if settings.mask is None:
         images = np.moveaxis(np.nan_to_num(series.signal), -1, 0)
         series.mask = signal_mask(images, decays=True, notes=series.notes)
+        note_drop(series.signal[series.mask], series.b_values, series.notes)
         return
     check_one_grid(settings.mask, series.like)
     series.mask = settings.mask.array > 0

@@ -62,7 +62,10 @@ def usable(doubt: np.ndarray, meanings: dict[int, str]) -> str:
             reasons.append(f"{meaning} {count}")
     why = f" ({', '.join(reasons)})" if reasons else ""
     sure = int(np.count_nonzero(doubt == 0))
-    return f"{int(fitted.sum())} voxels fitted, {sure} with confidence{why}."
+    left = int(doubt.size - fitted.sum())
+    share = f"{100 * left / max(doubt.size, 1):.2g} % of all"
+    others = f"; {left} more ({share}) have no signal or lie outside the mask" if left else ""
+    return f"{int(fitted.sum())} voxels fitted, {sure} with confidence{why}{others}."
 
 
 def _on_grid_of(mask: Volume, volume: Volume) -> np.ndarray:

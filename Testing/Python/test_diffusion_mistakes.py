@@ -1,0 +1,126 @@
+"""Mistakes that all voxels of a diffusion series share are refused or told; good images are not."""
+
+import numpy as np
+import pytest
+from PDFFMapperLib.diffusion.recipe import DIFFUSION
+from PDFFMapperLib.diffusion.series import diffusion_series
+from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.maps.trust import usable
+from phantoms.diffusion import ivim_signal, rician
+
+B = np.array([0, 50, 100, 200, 400, 600, 800.0])
+
+
+def object_of(b_values=B, snr=40):
+    """Half marrow, with fat, muscle, a perfused organ and fluid in the other, air around it."""
+    kinds = np.zeros((3, 48, 48), int)
+    kinds[:, 6:42, 6:42] = 1
+    kinds[:, 6:24, 24:36] = 2
+    kinds[:, 24:34, 24:36] = 3
+    kinds[:, 6:12, 6:24] = 4
+    kinds[:, 36:42, 36:42] = 5
+    s0 = np.array([0, 60, 100, 120, 40, 200.0])[kinds]
+    d = np.array([0, 0.5, 1.5, 1.1, 0.05, 3.0])[kinds]
+    f = np.array([0, 0.08, 0.06, 0.25, 0, 0])[kinds]
+    return rician(ivim_signal(b_values, s0, d, 20.0, f), 100 / snr, np.random.default_rng(2))
+
+
+def notes_of(signal, b_values=B, facts=None):
+    facts = facts or [{}] * len(b_values)
+    images = [
+        Volume(np.float32(signal[..., n]), np.eye(4), f"b{n}", {"DiffusionBValue": b} | facts[n])
+        for n, b in enumerate(b_values)
+    ]
+    chosen = DIFFUSION.recipe("adc").chosen({})
+    return " ".join(diffusion_series(images, chosen).notes)
+
+
+def of_gain(which, gain):
+    signal = object_of()
+    signal[..., which] *= gain
+    return signal
+
+
+@pytest.mark.parametrize("snr", [10, 40, 200])
+def test_good_images_are_neither_refused_nor_told(snr):
+    assert notes_of(object_of(snr=snr)) == ""
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 5])
+def test_abdomens_that_breathe_are_neither(shared, number):
+    with np.load(shared / "cases" / "diffusion" / f"volunteer{number}_T70_bip.npz") as case:
+        image, b_values = case["image"], case["b"]
+    said = notes_of(image[None], b_values)
+    assert "brighter" not in said and "decay" not in said
+
+
+@pytest.mark.parametrize(
+    "signal",
+    [
+        object_of()[..., [0, 1, 2, 3, 5, 4, 6]],
+        object_of()[..., [0, 1, 2, 6, 4, 5, 3]],
+        object_of()[..., [2, 0, 1, 3, 6, 5, 4]],
+        of_gain(0, 0.6),
+        of_gain(4, 1.3),
+        of_gain([5, 6], 1.6),
+    ],
+    ids=["two exchanged", "far exchanged", "shuffled", "b = 0 darker", "brighter", "high b"],
+)
+def test_images_brighter_than_tissue_allows_are_refused(signal):
+    with pytest.raises(ValueError, match="allow for any tissue: b-values are wrong or in another"):
+        notes_of(signal)
+
+
+def test_a_map_among_the_images_is_refused():
+    signal = object_of()
+    signal[..., 5] = np.log(signal[..., 0] / signal[..., 6]).clip(0) / 0.8 * 1000
+    with pytest.raises(ValueError, match="or one is a map; correct the b-values"):
+        notes_of(signal)
+
+
+@pytest.mark.parametrize(
+    "signal",
+    [of_gain([4, 5, 6], 1.3), of_gain([4, 5, 6], 0.7), object_of()[..., [0, 1, 2, 3, 3, 4, 5]]],
+    ids=["high b brighter", "high b darker", "one image twice"],
+)
+def test_smaller_errors_are_told(signal):
+    assert "or one is a map; the ADC, D and f are wrong then" in notes_of(signal)
+
+
+def test_another_gain_of_b_0_is_told():
+    said = notes_of(of_gain(0, 1.5))
+    assert "unless all tissue here is perfused, these images have another gain" in said
+    assert "--b-range 50 800" in said
+
+
+def test_b_values_of_another_unit_are_told():
+    assert "faster than free water (3.0): the b-values may be" in notes_of(object_of(), B / 10)
+    assert "if it is in another unit, the ADC is wrong" in notes_of(object_of(), B * 10)
+
+
+def test_images_of_other_times():
+    facts = [{"EchoTime": 60.0, "RepetitionTime": 3000.0}] * 4
+    other = [{"EchoTime": 90.0, "RepetitionTime": 3000.0}] * 3
+    with pytest.raises(ValueError, match="echo times of 60 to 90 ms: T2 would be taken for"):
+        notes_of(object_of(), B, facts + other)
+    other = [{"EchoTime": 60.0, "RepetitionTime": 6000.0}] * 3
+    said = notes_of(object_of(), B, facts + other)
+    assert "repetition times of 3000 to 6000 ms: where that is not breathing, T1" in said
+
+
+def test_a_direction_lost_to_motion_is_told():
+    b_values = np.array([0, 800, 800, 800.0])
+    signal = object_of(b_values)
+    facts = [{"DiffusionGradientOrientation": np.eye(3)[n - 1].tolist()} for n in range(4)]
+    assert "as after motion" not in notes_of(signal, b_values, facts)
+    signal[..., 3] *= 0.4
+    assert "brightness of the others, as after motion" in notes_of(signal, b_values, facts)
+
+
+def test_how_many_voxels_were_left_out_is_said():
+    doubt = np.array([[0, 0, 1, 1, 1], [4, 0, 1, 9, 0]], np.uint8)
+    said = usable(doubt, {0: "confident", 1: "low signal", 4: "D* unknown"})
+    assert said == (
+        "5 voxels fitted, 4 with confidence (D* unknown 1); 5 more (50 % of all) have no signal "
+        "or lie outside the mask."
+    )
