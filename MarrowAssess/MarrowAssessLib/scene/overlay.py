@@ -39,7 +39,7 @@ from MarrowAssessLib.scene.segments import known_segments, segment_points
 SCALE = "MarrowAssess.scale"  # attribute of the colors: which scale they are of
 # Segments without a result, such as muscle and CSF: no color of the scale, translucent in 3D.
 BESIDE_COLOR = (0.66, 0.70, 0.36)
-BESIDE_OPACITY = 0.15
+BESIDE_OPACITY = 0.2
 SURFACE_SMOOTHING = 0.8  # 0-1: hides the steps of thick slices
 CAMERA_MARGIN = 1.15
 LABEL_SEPARATION_MM = 14.0  # until a picture, whose scale is known, sets its own
