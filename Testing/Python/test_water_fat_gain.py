@@ -7,11 +7,12 @@ import pytest
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.water_fat.magnitude import magnitude_water_fat
 from PDFFMapperLib.water_fat.magnitude_air import refuse_no_magnitudes
-from PDFFMapperLib.water_fat.magnitude_rivals import refuse_better
+from PDFFMapperLib.water_fat.magnitude_rivals import checked_against_rivals
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
 from PDFFMapperLib.water_fat.recipe import WATER_FAT
 from PDFFMapperLib.water_fat.separation import separate_water_fat
 from PDFFMapperLib.water_fat.spectra import fat_spectrum
+from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 from phantoms.water_fat import SIX_ECHOES_S, spine_phantom
 
 FOUR_ECHOES_S = 1.15e-3 * np.arange(1, 5)
@@ -100,7 +101,9 @@ def test_a_mistake_is_named_at_noise_that_hides_it_in_single_voxels(mistake):
     with pytest.raises(ValueError, match=f"echoes is explained better .*{words}.*order of the im"):
         magnitude_water_fat(np.abs(echoes), times, field)
     with pytest.raises(ValueError, match=r"% of the squared residual\. Check the order of the"):
-        refuse_better(echoes, phantom.labels > 0, times, field, fat_spectrum())
+        checked_against_rivals(
+            VoxelSignals(echoes), phantom.labels > 0, times, field, fat_spectrum()
+        )
 
 
 @pytest.mark.parametrize("snr", [3, 10, 40])
@@ -109,15 +112,40 @@ def test_right_echoes_are_explained_best_as_given(snr, field):
     trains = (SIX_ECHOES_S, 1.1e-3 + 0.9e-3 * np.arange(5), 1.1e-3 * np.arange(1, 13))
     for seed, times in enumerate(trains):
         phantom = spine_phantom((2, 40, 40), times, snr, field, seed=seed, off_resonance_hz=90)
-        refuse_better(phantom.echoes, phantom.labels > 0, times, field, fat_spectrum())
+        signals = VoxelSignals(phantom.echoes)
+        body = phantom.labels > 0
+        assert not checked_against_rivals(signals, body, times, field, fat_spectrum())
+
+
+def test_amplitudes_of_a_bipolar_readout_are_no_other_gain():
+    """Odd echoes 10 % over even ones are corrected with their phases, and were refused after."""
+    times = 1.5e-3 * np.arange(1, 7)
+    phantom = spine_phantom((3, 48, 48), times, 80, 1.5, odd_even=(0.05 + 0.2j, 0.4j))
+    grid = np.diag([2.0, 2, 4, 1])
+    images = [
+        Volume(part.astype(np.float32), grid, name, {"EchoTime": 1000 * t, "ImageComponent": name})
+        for one, t in zip(phantom.echoes, times, strict=True)
+        for name, part in (("real", one.real), ("imaginary", one.imag))
+    ]
+    maps = WATER_FAT.recipe("complex").make(images, field_strength_t=1.5)
+    off = maps[0].volume.array - phantom.pdff
+    assert maps[0].kind.id == "PDFF" and np.nanmedian(np.abs(off)) < 1
 
 
 def test_of_four_magnitudes_nothing_else_is_made():
     """They leave one number per voxel, which an exchange of echoes 2 and 3 would explain better."""
     phantom = spine_phantom((3, 40, 40), 1.2e-3 + 1e-3 * np.arange(4), 40)
-    refuse_better(
-        phantom.echoes, phantom.labels > 0, phantom.echo_times_s + 1e-3, 3.0, fat_spectrum()
-    )
+    times, signals = phantom.echo_times_s + 1e-3, VoxelSignals(phantom.echoes)
+    assert not checked_against_rivals(signals, phantom.labels > 0, times, 3.0, fat_spectrum())
+
+
+def test_magnitudes_of_a_bipolar_readout_are_told_and_fitted():
+    """Odd echoes 6 % over even ones move the PDFF by less than 3 points, and were refused."""
+    times = 1.5e-3 * np.arange(1, 7)
+    phantom = spine_phantom((3, 48, 48), times, 80, 1.5, odd_even=(0.03 + 0.2j, 0.02 + 0.4j))
+    signals, body = VoxelSignals(phantom.echoes), phantom.labels > 0
+    (told,) = checked_against_rivals(signals, body, times, 1.5, fat_spectrum())
+    assert "too bright beside the others" in told
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from PDFFMapperLib.maps.progress import Progress, run_parallel
 from PDFFMapperLib.water_fat.echo_units import checked_echo_times, checked_field_strength
 from PDFFMapperLib.water_fat.magnitude_air import refuse_no_magnitudes
 from PDFFMapperLib.water_fat.magnitude_kernel import fit_sides
-from PDFFMapperLib.water_fat.magnitude_rivals import refuse_better
+from PDFFMapperLib.water_fat.magnitude_rivals import checked_against_rivals
 from PDFFMapperLib.water_fat.multi_echo import four_dimensional
 from PDFFMapperLib.water_fat.neighborhood import over_together, sum_around
 from PDFFMapperLib.water_fat.separation import (
@@ -32,6 +32,7 @@ from PDFFMapperLib.water_fat.separation import (
 from PDFFMapperLib.water_fat.signal_mask import noise_of_air, signal_mask, spread
 from PDFFMapperLib.water_fat.spectra import FatSpectrum, fat_spectrum
 from PDFFMapperLib.water_fat.voxel_fit import R2STAR_RANGE
+from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 
 _CHUNK = 20_000
 _ROUNDS = 8  # in which the shares of both sides settle
@@ -83,7 +84,8 @@ def magnitude_water_fat(
     ]
     refuse_no_magnitudes(magnitudes)
     mask = _usable(magnitudes, mask, notes)
-    refuse_better(magnitudes, mask, times, field_strength_t, spectrum)
+    signals = VoxelSignals(magnitudes)
+    notes += checked_against_rivals(signals, mask, times, field_strength_t, spectrum)
     index = np.flatnonzero(mask)
     flat = magnitudes.reshape(len(magnitudes), -1)
     if noise is None:

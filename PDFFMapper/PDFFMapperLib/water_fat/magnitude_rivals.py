@@ -16,6 +16,7 @@ from PDFFMapperLib.water_fat.echo_errors import capped, gain_patterns, gain_sent
 from PDFFMapperLib.water_fat.magnitude_kernel import fit_sides
 from PDFFMapperLib.water_fat.signal_mask import noise_of_air
 from PDFFMapperLib.water_fat.spectra import FatSpectrum
+from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 
 _SAMPLE = 800  # voxels
 _FEW = 100
@@ -28,38 +29,43 @@ _OVER_NOISE = 1.1  # times the noise of air, over which a gain is looked for
 _AS_SCALED = 1.5  # the same with a gain, which scales the noise of the one or the other
 _RISING_PER_S = -10.0  # least median R2*
 _FIELDS_T = (1.5, 3.0)
-_LEAST_GAIN, _MOST_STEP = 0.06, 0.3  # ln
+_LEAST_GAIN, _LARGE_GAIN, _MOST_STEP = 0.06, 0.15, 0.3  # ln; bipolar readouts make up to a tenth
 _STEPS = 4
 _HARM = 1.0  # points by which the PDFF of one voxel in four changes
 
 
-def refuse_better(
-    echoes: np.ndarray,
+def checked_against_rivals(
+    echoes: VoxelSignals,
     mask: np.ndarray,
     echo_times_s: np.ndarray,
     field_strength_t: float,
     spectrum: FatSpectrum,
-) -> None:
+) -> list[str]:
     """Refuse echoes that something else explains better than what was given.
 
+    A small gain, as of the odd echoes of a bipolar readout, is only told.
+
     Args:
-        echoes: complex or magnitude, shape (echoes, slices, rows, columns).
+        echoes: complex, with their known error to take off, or magnitudes.
         mask: voxels to draw from.
         echo_times_s: in seconds, increasing.
         field_strength_t: in tesla.
         spectrum: fat peaks.
 
+    Returns:
+        A sentence where a small gain explains them.
+
     Raises:
         ValueError: naming what would explain them.
     """
     index = np.flatnonzero(mask)
-    if len(echoes) < _LEAST_ECHOES or len(index) < _FEW:
-        return
-    index = index[:: max(1, len(index) // _SAMPLE)]
-    signals = np.abs(echoes.reshape(len(echoes), -1)[:, index]).T.astype(np.float32)
+    count = len(echo_times_s)
+    if count < _LEAST_ECHOES or len(index) < _FEW:
+        return []
+    signals = np.abs(echoes.at(index[:: max(1, len(index) // _SAMPLE)])).astype(np.float32)
     largest = signals.max(1)
     signals = np.ascontiguousarray(signals[largest >= np.quantile(largest, _DIMMEST)])
-    air, freedom = noise_of_air(echoes), len(echoes) - 3
+    air, freedom = noise_of_air(echoes.echoes), count - 3
     noise = air or 0.0
     fat = spectrum.modulation(echo_times_s, field_strength_t)
     given = _fits(signals, echo_times_s, fat, noise)
@@ -70,17 +76,21 @@ def refuse_better(
         if np.median((fits := _fits(moved, times, spectrum.modulation(times, field), noise))[:, 2])
         > _RISING_PER_S
     ]
-    left, words = min(tried, default=(np.inf, ""))
+    (left, words), size = min(tried, default=(np.inf, "")), np.inf
     explained = _explains(left, squares, air and _AS_NOISE * air, freedom)
     if not explained and (air is None or squares > freedom * (_OVER_NOISE * air) ** 2):
-        left, words = _gain(signals, echo_times_s, fat, noise, given)
+        left, words, size = _gain(signals, echo_times_s, fat, noise, given)
         explained = _explains(left, squares, air and _AS_SCALED * air, freedom)
-    if explained:
-        raise ValueError(
-            f"The brightness of these {len(echoes)} echoes is explained better {words}: it leaves "
-            f"{100 * left / squares:.0f} % of the squared residual. Check the order of the images, "
-            "their echo times, the field strength, and that all are of one gain and scale."
-        )
+    if not explained:
+        return []
+    sentence = (
+        f"The brightness of these {count} echoes is explained better {words}: it leaves "
+        f"{100 * left / squares:.0f} % of the squared residual. Check the order of the images, "
+        "their echo times, the field strength, and that all are of one gain and scale."
+    )
+    if abs(size) > _LARGE_GAIN:
+        raise ValueError(sentence)
+    return [sentence]
 
 
 def _explains(left: float, squares: float, most_noise: float | None, freedom: int) -> bool:
@@ -125,9 +135,9 @@ def _fraction(fits: np.ndarray) -> np.ndarray:
     return fits[:, 1] / np.maximum(fits[:, 0] + fits[:, 1], 1e-30)
 
 
-def _gain(signals, times, fat, noise, given) -> tuple[float, str]:
-    """What the gain of some echoes leaves that explains most, and in words; infinite of none."""
-    found = [(np.inf, "")]
+def _gain(signals, times, fat, noise, given) -> tuple[float, str, float]:
+    """What the gain that explains most leaves (infinite of none), it in words, and its ln."""
+    found = [(np.inf, "", 0.0)]
     for pattern in gain_patterns(len(times)):
         size, fits = 0.0, given
         for _ in range(_STEPS):
@@ -137,8 +147,7 @@ def _gain(signals, times, fat, noise, given) -> tuple[float, str]:
             fits = _fits(moved, times, fat, noise)
         change = np.percentile(np.abs(_fraction(fits) - _fraction(given)), 75) * 100
         if abs(size) > _LEAST_GAIN and change > _HARM:
-            words = f"if {gain_sentence(pattern, size)}"
-            found.append((_left(fits), words))
+            found.append((_left(fits), f"if {gain_sentence(pattern, size)}", size))
     return min(found)
 
 

@@ -17,7 +17,7 @@ from PDFFMapperLib.water_fat.echo_train import EchoTrain, echo_train
 from PDFFMapperLib.water_fat.exchanged import fat_under_skin, find_exchanged
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel
 from PDFFMapperLib.water_fat.magnitude import magnitude_water_fat
-from PDFFMapperLib.water_fat.magnitude_rivals import refuse_better
+from PDFFMapperLib.water_fat.magnitude_rivals import checked_against_rivals
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
 from PDFFMapperLib.water_fat.neighborhood import over_together, sum_around
 from PDFFMapperLib.water_fat.products import (
@@ -45,6 +45,7 @@ from PDFFMapperLib.water_fat.two_echoes import (
 )
 from PDFFMapperLib.water_fat.two_flip_angles import two_flip_angles
 from PDFFMapperLib.water_fat.voxel_fit import R2STAR_RANGE
+from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 
 # field of the result: kind of map
 _MAPS = {
@@ -118,8 +119,9 @@ def of_complex_echoes(
         r2star_model=settings.r2star_model,
         progress=progress,
     )
-    refuse_better(
-        data.echoes, result.mask, data.echo_times_s, data.field_strength_t, _spectrum(settings)
+    signals = VoxelSignals(data.echoes, error=result.echo_error)
+    result.facts["notes"] += checked_against_rivals(
+        signals, result.mask, data.echo_times_s, data.field_strength_t, _spectrum(settings)
     )
     return _separated(result, like, train, settings, images[0].attributes)
 
