@@ -468,15 +468,22 @@ class Gain:
 
     Attributes:
         words: which echoes have how much.
+        size: its logarithm.
         left: share of the squared residual that is left with it.
         change: of the PDFF, in points, that one voxel in four exceeds.
         noise: SD that is left with it.
     """
 
     words: str
+    size: float
     left: float
     change: float
     noise: float
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is more than wrong fat spectra imitate."""
+        return abs(self.size) > _LEAST_GAIN
 
     @property
     def is_sure(self) -> bool:
@@ -534,12 +541,15 @@ def find_gain(
     change = 100 * np.nan_to_num(np.abs(fit.fits[:, FRACTION] - fits[:, FRACTION]))
     gain = Gain(
         gain_sentence(pattern, size),
+        size,
         squares / max(float(np.nanmean(capped(fits[:, RESIDUAL]))), 1e-30),
         float(np.percentile(change, 75)),
         float(np.sqrt(squares / freedom)),
     )
-    if abs(size) < _LEAST_GAIN or gain.left > _GAIN_LEAVES or gain.change < _GAIN_HARM:
+    if gain.left > _GAIN_LEAVES or gain.change < _GAIN_HARM:
         return None
+    if not gain.is_large and abs(float(fit.error.phase[0, 0])) > abs(size):
+        return None  # it is a phase
     return gain if gain.noise < _GAIN_NOISE * background_noise else None
 
 

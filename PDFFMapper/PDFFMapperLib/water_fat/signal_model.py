@@ -491,7 +491,9 @@ def _refuse_gain_of_phases(case: _Case, sample: _Sample, shared, senses: list[bo
     for plain in _plains(sample, shared, senses):
         signals = sample.of(plain.conjugated)
         gain = find_gain(signals, shared, plain.fits, sample.background_noise)
-        if gain and gain.is_sure and gain.noise < _NO_MORE * case.noise:
+        if not (gain and gain.is_sure):
+            continue
+        if gain.noise < case.noise * (_NO_MORE if gain.is_large else 1 / _NO_MORE):
             raise ValueError(f"{gain}. {_ONE_SCALE}")
 
 
@@ -504,9 +506,11 @@ def _checked_gain(case: _Case, sample: _Sample) -> list[str]:
         exponents = case.error.error.exponents(sample.place)
         signals = replace(signals, signals=without_error(signals.signals, exponents))
     gain = find_gain(signals, case.model, case.fits, sample.background_noise)
-    if gain and gain.is_sure:
+    if not (gain and gain.is_large):
+        return []
+    if gain.is_sure:
         raise ValueError(f"{gain}. {_ONE_SCALE}")
-    return [f"{gain}; check that all echoes are of one acquisition and scale."] if gain else []
+    return [f"{gain}; check that all echoes are of one acquisition and scale."]
 
 
 def _too_few_for_gain(sample: _Sample) -> bool:
