@@ -28,6 +28,9 @@ _AS_NOISE = 1.25  # times the noise of air, that is left at most
 _OVER_NOISE = 1.1  # times the noise of air, over which a gain is looked for
 _AS_SCALED = 1.5  # the same with a gain, which scales the noise of the one or the other
 _RISING_PER_S = -10.0  # least median R2*
+_LEAST_RANGE = (
+    0.2  # of fat fractions; of one composition, other or cold fat leaves as much as these
+)
 _FIELDS_T = (1.5, 3.0)
 _LEAST_GAIN, _LARGE_GAIN, _MOST_STEP = 0.06, 0.15, 0.3  # ln; bipolar readouts make up to a tenth
 _STEPS = 4
@@ -70,6 +73,8 @@ def checked_against_rivals(
     fat = spectrum.modulation(echo_times_s, field_strength_t)
     given = _fits(signals, echo_times_s, fat, noise)
     squares = _left(given)
+    if np.ptp(np.percentile(_fraction(given), [5, 95])) < _LEAST_RANGE:
+        return []
     tried = [
         (_left(fits), words)
         for words, moved, times, field in _rivals(signals, echo_times_s, field_strength_t)
