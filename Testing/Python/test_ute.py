@@ -734,11 +734,16 @@ def test_a_region_that_holds_other_tissue_is_told_by_its_innermost_voxels():
     series = ute_series(limb.volumes(3), AS_READ)
     row = regions.porosity_index(series, share)[0]
     assert row.value > 2 * limb.porosity_index
-    inner = float(re.search(r"; its innermost voxels read ([\d.]+) \(", row.note)[1])
+    inner = float(re.search(r"its innermost voxels alone read ([\d.]+) \(", row.note)[1])
     assert limb.porosity_index < inner < 0.7 * row.value
-    assert "holds other tissue, as at a rim that is drawn too far out" in row.note
+    other = "the region holds other tissue, as at a rim that is drawn too far out"
+    assert row.note.startswith(other) and row.note.endswith("; at TE 2.2 ms")
+    assert regions.echo_ratio(series, share)[0].note.startswith(other)
     fraction = regions.bi_component(series, share)[1][0]
-    assert fraction.note.startswith("of its PI, its innermost voxels read 1")
+    assert fraction.note.startswith(other)
+    assert fraction.note.endswith(
+        f"; all {row.value:.3g}, both in % of the first signal, at TE 2.2 ms"
+    )
     wide = Limb(thickness=9.0, snr=40)
     deep = np.broadcast_to(binary_erosion(wide.share(), iterations=3), (3, 64, 64))
     series = ute_series(wide.volumes(3), AS_READ)

@@ -355,6 +355,22 @@ def test_a_thin_layer_beside_cortex_of_two_echoes_is_fitted_and_said(layer):
         assert f"In 2 of 2 slices a layer of about 0.{3 if layer == 0.5 else 8} mm lies" in said[0]
 
 
+@pytest.mark.parametrize(
+    ("thickness", "radius", "psf", "more"),
+    [
+        (7.7754, 22.286, 0.67084, {"wave": 0.21793, "shading": 0.79879, "size": 74, "snr": 110.93}),
+        (4.7248, 19.257, 0.92355, {"wave": 0.078, "shading": 0.76844, "size": 66, "snr": 200.34}),
+    ],
+)
+def test_strong_shading_is_fitted_as_no_layer(thickness, radius, psf, more):
+    """A layer took half a voxel of the first cortex, told as 0.04."""
+    fat_psf, seed = (0.82552, 458182760) if psf < 0.8 else (1.28207, 65496748)
+    truth = Tibia(thickness=thickness, radius=radius, psf=psf, fat_psf=fat_psf, **more)
+    found = find_cortex(ute_series(truth.volumes(1, (0.032, 2.2), seed), KNOWN), psf)
+    assert not any(ring.layer for ring in found.rings.values())
+    assert found.thickness_mm()[0] == pytest.approx(truth.thickness_mm, abs=0.025)
+
+
 def test_a_layer_that_no_fit_holds_moves_pi_and_that_is_said(monkeypatch):
     truth = Tibia(thickness=5.0, radius=18, snr=60, fat_psf=0.85)
     shade = 5 * truth.snr * (1 - truth.shading * np.linspace(0, 1, truth.size)[:, None])

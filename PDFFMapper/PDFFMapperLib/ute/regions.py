@@ -75,7 +75,7 @@ def porosity_index(images: UteImages, inside: np.ndarray) -> list[RegionValue]:
     note = f"at TE {te:.3g} ms{first_echo_note(images.te_ms[0])}"
     if ratio.lower == 0:
         note += f"; {NOISE_ALONE}"
-    note += _uneven_note(images, inside, (late, first), ratio)
+    note = _uneven_note(images, inside, (late, first), ratio) + note
     rows = [
         RegionValue("PI", ratio.value, ratio.lower, ratio.upper, "%", note=note),
         RegionValue("PI per TE", *_ordered(ratio.times(-1 / t2star)), "%/ms", note=told),
@@ -101,7 +101,7 @@ def first_echo_note(te_ms: float) -> str:
 def _uneven_note(
     images: UteImages, inside: np.ndarray, which: tuple[int, int], whole: Ratio
 ) -> str:
-    """What the innermost voxels of a region tell, where their ratio is another one.
+    """What the innermost voxels of a region tell, where their ratio is another one; ends in "; ".
 
     `which`: images above and below; `whole` is the ratio of all voxels, times 100.
     """
@@ -112,11 +112,13 @@ def _uneven_note(
         return ""
     ratio = ratio_of(above, below).times(100)
     apart = abs(ratio.value - whole.value)
-    if ratio.lower <= whole.value <= ratio.upper or apart < _LEAST_UNEVEN * whole.value:
+    met = ratio.lower <= whole.upper and whole.lower <= ratio.upper
+    if met or apart < _LEAST_UNEVEN * whole.value:
         return ""
     return (
-        f"; its innermost voxels read {ratio.value:.3g} ({ratio.lower:.3g} to {ratio.upper:.3g}): "
-        "it holds other tissue, as at a rim that is drawn too far out, or bone that differs"
+        "the region holds other tissue, as at a rim that is drawn too far out, or bone that "
+        f"differs: its innermost voxels alone read {ratio.value:.3g} ({ratio.lower:.3g} to "
+        f"{ratio.upper:.3g}); "
     )
 
 
@@ -138,8 +140,9 @@ def echo_ratio(images: UteImages, inside: np.ndarray) -> list[RegionValue]:
     """
     first, last = outer_echoes(images.te_ms)
     early, later = region_signals(images, inside, (first, last))
-    note = f"of TE {images.te_ms[last]:.3g} to {images.te_ms[first]:.3g} ms; no porosity index"
     ratio = ratio_of(later, early).times(100)
+    note = _uneven_note(images, inside, (last, first), ratio)
+    note += f"of TE {images.te_ms[last]:.3g} to {images.te_ms[first]:.3g} ms; no porosity index"
     return [RegionValue("echo_ratio", *_ordered(ratio), "%", note=note)]
 
 
@@ -186,9 +189,11 @@ def bi_component(
     )
     pair = bone_echo(images.te_ms), 0
     above, below = region_signals(images, inside, pair[::-1])[::-1]
-    uneven = _uneven_note(images, inside, pair, ratio_of(above, below).times(100))
+    whole = ratio_of(above, below).times(100)
+    uneven = _uneven_note(images, inside, pair, whole)
     if uneven:
-        note = f"of its PI, {uneven.removeprefix('; ')}"
+        te = images.te_ms[pair[0]]
+        note = f"{uneven}all {whole.value:.3g}, both in % of the first signal, at TE {te:.3g} ms"
         rows[0] = replace(rows[0], note=note)
     if pools is not None:
         times = fit.t2star_bound_ms.value, fit.t2star_pore_ms.value

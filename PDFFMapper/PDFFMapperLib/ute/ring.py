@@ -31,7 +31,8 @@ EDGE_ORDER, CORTEX_ORDER, MARROW_ORDER, OUTSIDE_ORDER = 6, 2, 2, 6
 _FINE_ORDER = 12  # of edges where voxels ask for it: a ridge, or the ends of a flat ellipse
 # Layers misfit by 1 % of the level of cortex and more; shapes and blurs that the model does not
 # have by .4 %, of which a layer would take a part.
-_LEAST_UNLIKE, _MOST_LEFT = 0.006, 0.75  # of the level of cortex; of the misfit, beside a layer
+_LEAST_UNLIKE, _MOST_LEFT = 0.006, 0.6  # of the level of cortex; of the misfit, beside a layer
+_LEAST_BEYOND = 0.04  # of a layer's level, all around; strong shading differs by 1 %, layers by 10
 _LAYERS, _LAYER_ORDER = (0.6, 1.2, 1.8, 2.4), 2  # blurs; of how far what lies beyond differs
 REACH, REACH_OF_ONE = 3.0, 4.0  # blurs beyond an edge; of one image levels need more voxels
 _BENT = 0.19  # blurs: SD of the mean thickness at which one image's variance is twice the bound
@@ -399,11 +400,15 @@ class _RingFit:
                 continue
             gain = fit._around(found.parameters)[2] - likelihood
             worth = 2 * gain * found.worth - least
-            if worth > most and (
-                fit.layer == self.layer or found.misfit**2 - 1 < _MOST_LEFT * left
-            ):
+            if worth > most and (fit.layer == self.layer or fit._has_layer(found, left)):
                 most, best = worth, (fit, found)
         return best
+
+    def _has_layer(self, at: _Likeliest, left: float) -> bool:
+        """It takes most of the misfit, and beyond it is another level; shading has one by side."""
+        levels = at.parameters[self.count :].reshape(len(self.held), -1)
+        outside, beyond = np.abs(levels[:, self.firsts[2:]]).max(axis=0)
+        return at.misfit**2 - 1 < _MOST_LEFT * left and beyond > _LEAST_BEYOND * outside
 
     def _solve(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Levels by least squares, residuals, and the derivatives of all signals by `edges`.
