@@ -67,6 +67,7 @@ _R2STAR_SPREAD = 50.0  # 1/s; SD of R2* around the mean of its neighborhood, tak
 # point and more; simulated, by at most .6 below both.
 _IMPRECISE_PDFF, _IMPRECISE_R2STAR_PER_S = 0.05, 90.0
 _BORROWED = 0.1  # share of the voxels around that borrow R2* from which noise chooses them
+_MISFIT = 2.0  # times the noise of the images that a model leaves which mostly is misfit
 _R2STAR_SURE_SD = 50.0  # 1/s; an own R2* with less was not chosen by noise, whatever lies around
 USELESS_PDFF = 0.08  # the same of the PDFF alone, and half of what a single voxel may have
 _LEAST_SIGNAL = 5.0  # noise SDs that the largest echo of a neighborhood should have
@@ -96,7 +97,8 @@ class WaterFatResult:
         r2star_per_s: R2*, signed for the same reason; drawn to that of the voxels around where
             noise hides it (`Doubt.R2STAR_BORROWED`). Where it does so in over a tenth of these,
             noise chose which: these have NaN, and so have the others unless their SD is under 50
-            1/s; the PDFF of all stays.
+            1/s; the PDFF of all stays, but where the model leaves twice the noise: these are
+            `Doubt.IMPRECISE`.
         water: signal of water at echo time 0; its magnitude where phases are not common.
         fat: signal of fat at echo time 0, likewise.
         off_resonance_hz: field map.
@@ -210,7 +212,7 @@ def separate_water_fat(
         error, sentences = _refined_error(signals, mask, model, r2star_per_s, found)
         signals = signals.with_error(error.error)
         notes += sentences
-    fitted = _fit_voxels(signals, mask, model, r2star_per_s, found, mixed, progress)
+    fitted = _fit_voxels(signals, mask, model, r2star_per_s, found, mixed, noise, progress)
     result = _maps(mask, fitted, found, model, _signed(model, noise, fitted, notes))
     result.echo_error = signals.error
     if r2star_model != "single":
@@ -331,7 +333,9 @@ def _searchable(signals: VoxelSignals, mask, model, mixed: int | None):
     return signals, mask, replace(model, common_phase=model.common_phase or count == 3)
 
 
-def _fit_voxels(signals, mask, model, r2star_per_s, found, mixed: int | None, progress) -> _Fits:
+def _fit_voxels(
+    signals, mask, model, r2star_per_s, found, mixed: int | None, background: float, progress
+) -> _Fits:
     """Each voxel from its off-resonance, its noise, and again where R2* is not told."""
     fit = fit_from if mixed is None else partial(fit_mixed, echo=mixed)
     index = flat_index(mask)
@@ -367,6 +371,9 @@ def _fit_voxels(signals, mask, model, r2star_per_s, found, mixed: int | None, pr
         )
         around, all_around = sum_around(mask, [borrowed, np.ones(len(fits), np.float32)])
         among = around > _BORROWED * all_around
+        if _left(noise, background) >= _MISFIT:  # R2* hides it, and the expected R2* holds it too
+            sure = noise * np.sqrt(fits[:, R2STAR_VARIANCE]) < _R2STAR_SURE_SD
+            imprecise |= among & (borrowed | ~sure)
         # What noise chose keeps its PDFF: that of the others alone would be biased.
         kept = borrowed & among & ~imprecise
         fits[kept, R2STAR_VARIANCE] = np.inf
@@ -395,7 +402,7 @@ def _signed(model, background: float, fitted: _Fits, notes: list[str]) -> bool:
 
     Where the model leaves more, which is said, that of a small water or fat signal is the misfit's.
     """
-    left = float(np.median(fitted.noise)) / max(background, 1e-30)
+    left = _left(fitted.noise, background)
     if left < FOLLOWED:
         return True
     note = MORE_THAN_NOISE.format(left)
@@ -406,6 +413,11 @@ def _signed(model, background: float, fitted: _Fits, notes: list[str]) -> bool:
         )
     notes.append(note)
     return model.common_phase
+
+
+def _left(noise: np.ndarray, background: float) -> float:
+    """What the model leaves, in the images' own noise."""
+    return float(np.median(noise)) / max(background, 1e-30)
 
 
 def _usable(
