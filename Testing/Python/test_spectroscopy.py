@@ -1070,6 +1070,10 @@ REFUSED = {
     "NaN or infinite": lambda one: changed(one, lambda x: x.fill(np.nan)),
     "its signal is zero": lambda one: changed(one, lambda x: x.fill(0)),
     "the signal is clipped": lambda one: changed(one, clip),
+    "its signal has no imaginary part, so": lambda one: fewer(one, fids=1j * np.abs(one.fids)),
+    "its spectrum holds magnitudes or real parts alone": lambda one: fewer(
+        one, fids=np.fft.ifft(np.fft.fft(one.fids).real)
+    ),
     "32 points; 64 or more are expected": lambda one: fewer(one, fids=one.fids[..., :32]),
     "a series shares one": lambda one: [one, replace(one, dwell_s=4e-4)],
     "MHz; a series shares one": lambda one: [one, replace(one, frequency_mhz=63.0)],
@@ -1385,6 +1389,47 @@ def test_a_delay_is_told_from_a_baseline_where_the_data_tell():
     assert best.model.choice.delay and given.fits[0] is not best
     value, sd = given.value(fraction)
     assert abs(value - 30.0) < 1.96 * sd
+
+
+def test_points_missing_at_the_start_are_said():
+    """Water and fat are alike in phase every 2.3 ms, so that a delay may be taken for another."""
+    truth = Truth(60.0, t2_water_ms=1e9, t2_fat_ms=1e9)
+    series = made(truth, snr=200.0, sequence=NONE)
+    for missing in (3, 4):
+        found = MRS.measure(spectra_of(replace(series, fids=series.fids[:, missing:])))
+        late = f"lies {1e3 * missing * series.dwell_s:.1f} ms after the top of the echo, as if"
+        assert any(f"{late} points were cut off" in one for one in found.cautions)
+        told = found.get("signal_fat_fraction")
+        assert abs(told.value - 60.0) < 1.5  # 3 to 7 where it is taken for another
+    found = MRS.measure(spectra_of(replace(series, fids=series.fids[:, 5:])))
+    assert "or further off the top of the echo; points are" in found.refused["signal_fat_fraction"]
+
+
+def test_a_wrong_dwell_time_is_said_where_water_and_fat_lie_too_near():
+    (one,) = spectra_of(made(snr=300.0))
+    for factor, count in ((1.0, 0), (1.06, 1)):
+        told = MRS.measure([replace(one, dwell_s=factor * one.dwell_s)]).cautions
+        assert sum("where 3.35 ppm is expected at" in x for x in told) == count
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.02j])
+def test_a_constant_that_the_receiver_adds_is_taken_off(offset):
+    (one,) = spectra_of(made(snr=300.0))
+    ideal = MRS.measure([one]).get("signal_fat_fraction")
+    found = MRS.measure([replace(one, fids=one.fids + offset * np.abs(one.fids).max())])
+    told = found.get("signal_fat_fraction")
+    assert abs(told.value - ideal.value) < 0.5 * ideal.sd
+    said = [x for x in found.notes if "which the end of the signal shows, was taken off" in x]
+    assert [x[: x.index(" %")] for x in said] == (["te30: A constant of 1.7"] if offset else [])
+    (cut,) = spectra_of(made(snr=300.0, points=96))  # whose end is signal
+    assert not any("was taken off" in x for x in MRS.measure([cut]).notes)
+
+
+def test_noise_that_a_filter_took_away_is_said():
+    series = made(snr=300.0)
+    t = np.arange(series.fids.shape[1]) * series.dwell_s
+    told = MRS.measure(spectra_of(replace(series, fids=series.fids * np.exp(-60 * t)))).cautions
+    assert any("leaves more than 30 times the noise (a filter took the noise" in x for x in told)
 
 
 def test_baselines_that_leave_more_than_noise_are_no_baselines():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PDFFMapperLib.images.attributes import number_of
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.spectroscopy.quality import times_of_noise
 from PDFFMapperLib.spectroscopy.rows import NOT_FOR_T1
 from PDFFMapperLib.water_fat.spectrum_choice import error_of
 
@@ -104,9 +105,8 @@ def _reasons(key: str, spectrum: Analysis, pdff: Volume, percent: float) -> list
             why = said.removeprefix(NOT_FOR_T1).split(", and water")[0]
             found.append(f"T1, not corrected in the spectrum ({why})")
     if spectrum.fitted.ratio > 1.5:
-        found.append(
-            f"the spectrum's fit, which leaves {spectrum.fitted.ratio:.1f} times the noise"
-        )
+        times = times_of_noise(spectrum.fitted.ratio)
+        found.append(f"the spectrum's fit, which leaves {times} times the noise")
     if spectrum.displacement is None:
         found.append("the box of fat, which lies apart from water's (--bandwidths tells how far)")
     return [*found, "the place, if the patient moved between both"]

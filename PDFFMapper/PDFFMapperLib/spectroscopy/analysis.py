@@ -19,7 +19,7 @@ from PDFFMapperLib.spectroscopy.fit import (
     fit,
     interval,
 )
-from PDFFMapperLib.spectroscopy.model import Choice, Quantity, SpectrumModel
+from PDFFMapperLib.spectroscopy.model import LATEST_S, Choice, Quantity, SpectrumModel
 from PDFFMapperLib.spectroscopy.poor_shim import (
     COUPLINGS_SD,
     Averaged,
@@ -31,15 +31,19 @@ from PDFFMapperLib.spectroscopy.poor_shim import (
 )
 from PDFFMapperLib.spectroscopy.prepare import Prepared, halves, prepared
 from PDFFMapperLib.spectroscopy.quality import (
+    APART_PPM,
+    MOST_TIMES,
     Displacement,
     Echo,
     Peak,
     Quality,
+    apart_ppm,
     displacement,
     echo_table,
     judged,
     peak_table,
     share_inside,
+    times_of_noise,
 )
 from PDFFMapperLib.spectroscopy.recipe import HAMILTON
 from PDFFMapperLib.spectroscopy.rows import NONE, NOT_FOR_T1, PRESS, ROWS, STEAM
@@ -61,6 +65,8 @@ RATIO_WIDENED = 1.5
 LEAST_SNR = 3.0
 LEAST_SEPARABLE = 0.05
 ALARMING_OVERLAP, LEAST_OVERLAP = 0.85, 0.20
+LATE_S = 4e-4  # of the first point off the top of the echo; scanners leave 0.1 to 0.3 ms
+APART_OFF_PPM, APART_SDS = 0.12, 2.0  # of water from methylene; what susceptibility does is less
 GAIN_OFF, GAIN_SDS = 0.03, 6.0
 LONG_TR_MS, LONG_TM_MS = 5000.0, 50.0  # where T1 of water and fat no longer, or begin to, matter
 SAME_TIME = 1.05  # ratio up to which two repetition, inversion or mixing times count as one
@@ -570,6 +576,13 @@ def _refusals(
     if suppressed:
         for key in (*fractions, "t2_water", "t1_water"):
             refused.setdefault(key, "water was suppressed")
+    if abs(model.value(theta, "delay")) >= LATEST_S:
+        for key in [*fractions, *_COMPOSITION]:
+            refused.setdefault(
+                key,
+                f"the first point lies {1e3 * LATEST_S:g} ms or further off the top of the echo; "
+                "points are missing, or were put in front",
+            )
     if widest > WIDEST_PPM:
         for key in fractions:
             refused.setdefault(key, f"lines of {widest * series.frequency_mhz:.0f} Hz are too wide")
@@ -654,12 +667,17 @@ def _cautions(
 ) -> list[str]:
     said = []
     if best.ratio > RATIO_WIDENED:
+        why = "line shape, eddy currents or motion"
+        if best.ratio > MOST_TIMES:
+            why = "a filter took the noise away, as apodization does; give the signal without"
         said.append(
-            f"The fit leaves {best.ratio:.1f} times the noise (line shape, eddy currents or "
-            "motion); intervals were widened by that."
+            f"The fit leaves {times_of_noise(best.ratio)} times the noise ({why}); intervals were "
+            "widened by that."
         )
     if series.sequence == NONE:
         said.append("Not corrected for J coupling, which lowers ndb at the echo times of PRESS.")
+    if not {"signal_fat_fraction", "t2_water"} & set(refused):
+        said += _of_times(best)
     model, theta = best.model, best.theta
     for name, words in (("share", "nmidb"), ("ndb", "ndb")):
         value, place = theta[model.at[name]], model.at[name]
@@ -668,6 +686,26 @@ def _cautions(
     if shift is not None and LEAST_OVERLAP <= shift.overlap < ALARMING_OVERLAP:
         said.append(
             f"Fat and water come from boxes that share {100 * shift.overlap:.0f} % of their volume."
+        )
+    return said
+
+
+def _of_times(best: Fitted) -> list[str]:
+    """What shows that points are missing, or that a time or frequency is stated wrongly."""
+    said = []
+    late = best.model.value(best.theta, "delay")
+    if abs(late) > LATE_S:
+        side, done = ("after", "cut off") if late > 0 else ("before", "put in front")
+        said.append(
+            f"The first point lies {1e3 * abs(late):.1f} ms {side} the top of the echo, as if "
+            f"points were {done}; how the signal starts was taken from the model. Give it from "
+            "the top of the echo on."
+        )
+    apart, sd = apart_ppm(best)
+    if abs(apart - APART_PPM) > APART_OFF_PPM + APART_SDS * sd:
+        said.append(
+            f"Water lies {apart:.2f} ppm from methylene, where {APART_PPM:.2f} ppm is expected at "
+            "37 degrees C (3.5 at room temperature); check the dwell time and the frequency."
         )
     return said
 

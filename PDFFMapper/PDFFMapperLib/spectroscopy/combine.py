@@ -8,6 +8,7 @@ from PDFFMapperLib.spectroscopy.spectrum import noise_alone
 
 CORRUPTED_SDS = 5.0
 ALIGNED_POINTS = 256
+OFFSET_SDS = 8.0  # of its mean from 0, and half of that between halves, that a constant end keeps
 
 
 def combined(fids: np.ndarray, dwell_s: float) -> tuple[np.ndarray, list[str]]:
@@ -25,6 +26,12 @@ def combined(fids: np.ndarray, dwell_s: float) -> tuple[np.ndarray, list[str]]:
     """
     notes = []
     averages, coils, _ = fids.shape
+    fids, offset = _without_offset(fids)
+    if offset > 0:
+        notes.append(
+            f"A constant of {100 * offset:.2g} % of the largest value, which the end of the signal "
+            "shows, was taken off."
+        )
     one = fids[:, 0]
     if coils > 1:
         one = _coils(fids)
@@ -37,6 +44,18 @@ def combined(fids: np.ndarray, dwell_s: float) -> tuple[np.ndarray, list[str]]:
                 f"{CORRUPTED_SDS:g} robust SD."
             )
     return one.mean(axis=0), notes
+
+
+def _without_offset(fids: np.ndarray) -> tuple[np.ndarray, float]:
+    """Signals without the constants that receivers add, and the largest over the largest value."""
+    mean = fids.mean(axis=0)
+    tail = mean[:, noise_alone(fids.shape[2])]
+    middle = tail.shape[1] // 2
+    offset, sd = tail.mean(axis=1), tail.std(axis=1) / np.sqrt(tail.shape[1])
+    moved = tail[:, :middle].mean(axis=1) - tail[:, middle:].mean(axis=1)
+    constant = (np.abs(offset) > OFFSET_SDS * sd) & (np.abs(moved) <= OFFSET_SDS / 2 * sd)
+    offset = np.where(constant, offset, 0)
+    return fids - offset[:, None], float(np.max(np.abs(offset)) / np.max(np.abs(mean)))
 
 
 def _coils(fids: np.ndarray) -> np.ndarray:

@@ -39,6 +39,7 @@ Quantity = Callable[[np.ndarray], tuple[float, np.ndarray]]
 WINDOW_PPM = (-1.0, 8.0)
 MAX_NDB = 9.0
 CHAIN_LENGTHS = (12.0, 24.0)
+LATEST_S = 2.5e-3  # that the first point may lie off the top of the echo
 TURNED_MS = (4.0, 12.0, 40.0)  # within which eddy currents decay
 _TURNED = tuple(f"turned{n}" for n in range(len(TURNED_MS)))  # by how much, rad
 LEAST_SMOOTH = 0.05  # SD of a baseline's component, in those of the noise, that counts
@@ -340,7 +341,7 @@ def _bounds(series: Series, choice: Choice) -> dict[str, tuple[float, float]]:
         if choice.chain_length:
             bounds["chain_length"] = CHAIN_LENGTHS
     if choice.delay:
-        bounds["delay"] = (-2e-3, 2e-3)
+        bounds["delay"] = (-LATEST_S, LATEST_S)
     if choice.methylene_width:
         bounds["methylene_lorentz"] = (-60.0, 200.0)
     if choice.skew:

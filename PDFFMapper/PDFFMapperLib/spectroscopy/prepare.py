@@ -26,6 +26,7 @@ TIMES_MS = {  # shortest and longest of what may be unknown
 SHORTEST_TI_MS = 1.0  # 0 states that nothing was inverted
 FEWEST_POINTS = 64
 _CLIPPED_POINTS = 3
+ALMOST_NONE = 1e-6  # of a signal's energy, above what single precision rounds
 _ASKED = {
     "frequency_mhz": "the transmitter's frequency (--frequency, MHz)",
     "dwell_s": "the dwell time (--dwell-time, s)",
@@ -188,6 +189,7 @@ def _check(one: Spectrum) -> None:
             "the file tells no inversion time; state it (--ti, ms; 0 if nothing was inverted)."
         )
     _check_signal(one)
+    _check_complex(one)
 
 
 def _check_together(spectra: Sequence[Spectrum]) -> None:
@@ -234,6 +236,29 @@ def _check_signal(one: Spectrum) -> None:
                     f"{np.sum(np.abs(part) == np.abs(part).max())} times); acquire it again with "
                     "less receiver gain."
                 )
+
+
+def _check_complex(one: Spectrum) -> None:
+    """Refuse what is left of complex signals in magnitudes or real parts, of signal or spectrum.
+
+    Of the first all values lie on a line through 0; the second run backwards from their end as
+    forwards from their start.
+    """
+    for signal in one.fids.reshape(-1, one.fids.shape[-1]):
+        energy = np.sum(np.abs(signal) ** 2)
+        if energy == 0:
+            continue
+        if energy - np.abs(np.sum(signal**2)) < ALMOST_NONE * energy:
+            raise ValueError(
+                f"{one.name}: its signal has no imaginary part, so it holds magnitudes or real "
+                "parts alone; export it complex."
+            )
+        back = np.abs(signal[:0:-1])
+        if np.sum((np.abs(signal[1:]) - back) ** 2) < ALMOST_NONE * np.sum(back**2):
+            raise ValueError(
+                f"{one.name}: its spectrum holds magnitudes or real parts alone, as its signal "
+                "runs backwards from its end as forwards from its start; export it complex."
+            )
 
 
 def _check_steam(sequence: str, te_ms: np.ndarray, tr_ms: np.ndarray, tm_ms: np.ndarray) -> None:

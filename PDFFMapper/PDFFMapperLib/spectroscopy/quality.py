@@ -19,6 +19,8 @@ from PDFFMapperLib.spectroscopy.triglyceride import (
 )
 
 _POINTS = 20
+MOST_TIMES = 30.0  # that a residual is told over the noise; on real spectra it is 2 to 19
+APART_PPM = float(WATER_PPM - PPM[METHYLENE])  # water from methylene at 37 degrees C
 MOST_LABELS = 255  # of a mask; signals go farther
 
 
@@ -97,6 +99,21 @@ def voigt_fwhm_hz(rate: float, curve: float) -> float:
     lorentz = rate / np.pi
     gauss = 2.3548 * np.sqrt(max(curve, 0.0)) / (2 * np.pi)
     return float(0.5346 * lorentz + np.sqrt(0.2166 * lorentz**2 + gauss**2))
+
+
+def times_of_noise(ratio: float) -> str:
+    """A residual over the noise in words; beyond MOST_TIMES the noise is not known."""
+    return f"{ratio:.1f}" if ratio <= MOST_TIMES else f"more than {MOST_TIMES:g}"
+
+
+def apart_ppm(fitted: Fitted) -> tuple[float, float]:
+    """From methylene to water, and its standard deviation."""
+    model = fitted.model
+    slope = np.zeros(len(fitted.theta))
+    slope[[model.at["water_shift"], model.at["fat_shift"]]] = np.array([1, -1])
+    slope /= model.series.frequency_mhz
+    sd = np.sqrt(max(slope @ fitted.covariance @ slope, 0.0))
+    return float(APART_PPM + slope @ fitted.theta), float(sd)
 
 
 def _width(fitted: Fitted, tissue: str) -> float:
@@ -257,6 +274,6 @@ def displacement(
     if bandwidths_hz is None:
         return None
     sides = np.ones(3) if voxel_ras is None else np.linalg.norm(voxel_ras[:3, :3], axis=0)
-    apart = (WATER_PPM - PPM[METHYLENE]) * series.frequency_mhz
+    apart = APART_PPM * series.frequency_mhz
     shares = np.minimum(apart / np.array(bandwidths_hz), 1.0)
     return Displacement(tuple(float(mm) for mm in shares * sides), float(np.prod(1 - shares)))
