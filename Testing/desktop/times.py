@@ -395,10 +395,11 @@ def regions(desk, panel):
         desk.click_slice(sample.centers_ras["L3"])
     with desk.timed("Find spine and measure, sample"):
         desk.click(ui.findSpineButton)
-    with desk.timed("Heights of vertebral bodies, on a found spine"):
-        desk.call(lambda: setattr(panel._parameterNode, "fractures", True))
-    panel._parameterNode.fractures = False
-    desk.wait()
+    desk.unfold(ui.optionsCollapsibleButton)
+    for what in ("on a found spine", "off again"):
+        with desk.timed(f"Heights of vertebral bodies, {what}"):
+            desk.click(ui.fracturesCheckBox)
+    desk.fold(ui.optionsCollapsibleButton)
     others(desk, panel)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
+from slicer.util import NodeModify
 from vtkmodules.vtkCommonCore import vtkDoubleArray
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 from vtkmodules.vtkFiltersCore import vtkAssignAttribute
@@ -39,29 +40,34 @@ def show_height_lines(
     grades = {one.site: int(one.value) for one in measured if one.quantity == "height_grade"}
     if not bodies and segmentation.GetNodeReference(ROLES[0]) is None:
         return
-    node = own_node(segmentation, "vtkMRMLModelNode", NAME)
-    node.CreateDefaultDisplayNodes()
-    node.SetAndObservePolyData(_lines(bodies, grades))
+    with NodeModify(segmentation):  # views draw all anew at each change of each node
+        node = own_node(segmentation, "vtkMRMLModelNode", NAME)
+        colors = _colors(segmentation)
+    with NodeModify(node):
+        node.SetAndObservePolyData(_lines(bodies, grades))
+        node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
-    show_beside_anatomy(display, layout, segmentation.GetDisplayNode())
-    display.SetLighting(False)
-    display.SetLineWidth(LINE_WIDTH)
-    display.SetVisibility2D(True)
-    display.SetSliceDisplayModeToProjection()  # slices are thick: the middle plane is in none
-    display.SetSliceIntersectionThickness(LINE_WIDTH)
-    display.SetActiveScalar(GRADE, vtkAssignAttribute.CELL_DATA)
-    display.SetScalarRangeFlag(display.UseManualScalarRange)
-    display.SetScalarRange(0, len(GRADE_COLORS) - 1)
-    display.SetAndObserveColorNodeID(_colors(segmentation).GetID())
-    display.SetScalarVisibility(True)
-    display.SetVisibility(True)
+    with NodeModify(display):
+        show_beside_anatomy(display, layout, segmentation.GetDisplayNode())
+        display.SetLighting(False)
+        display.SetLineWidth(LINE_WIDTH)
+        display.SetVisibility2D(True)
+        display.SetSliceDisplayModeToProjection()  # slices are thick: the middle is in none
+        display.SetSliceIntersectionThickness(LINE_WIDTH)
+        display.SetActiveScalar(GRADE, vtkAssignAttribute.CELL_DATA)
+        display.SetScalarRangeFlag(display.UseManualScalarRange)
+        display.SetScalarRange(0, len(GRADE_COLORS) - 1)
+        display.SetAndObserveColorNodeID(colors.GetID())
+        display.SetScalarVisibility(True)
+        display.SetVisibility(True)
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(display)
-    legend.SetTitleText("height")
-    legend.SetUseColorNamesForLabels(True)
-    legend.SetMaxNumberOfColors(len(GRADE_COLORS))
-    legend.SetNumberOfLabels(len(GRADE_COLORS))
-    legend.SetPosition(0.97, 0.5)  # that of z-scores is on the other side
-    legend.SetSize(0.12, 0.2)
+    with NodeModify(legend):
+        legend.SetTitleText("height")
+        legend.SetUseColorNamesForLabels(True)
+        legend.SetMaxNumberOfColors(len(GRADE_COLORS))
+        legend.SetNumberOfLabels(len(GRADE_COLORS))
+        legend.SetPosition(0.97, 0.5)  # that of z-scores is on the other side
+        legend.SetSize(0.12, 0.2)
     show_height_legend(segmentation, True)
 
 
@@ -78,10 +84,11 @@ def _lines(bodies: dict[str, np.ndarray], grades: dict[str, int]) -> vtkPolyData
 
 def _colors(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLColorTableNode:
     node = own_node(segmentation, "vtkMRMLColorTableNode", COLORS_NAME)
-    node.SetTypeToUser()
-    node.SetAttribute("Category", "MarrowAssess")
-    node.SetNumberOfColors(len(GRADE_COLORS))
-    for grade, color in enumerate(GRADE_COLORS):
-        name = "no grade" if grade == NO_GRADE else f"grade {grade}"
-        node.SetColor(grade, name, *color)
+    if node.GetNumberOfColors() != len(GRADE_COLORS):  # views draw the legend at every color
+        node.SetTypeToUser()
+        node.SetAttribute("Category", "MarrowAssess")
+        node.SetNumberOfColors(len(GRADE_COLORS))
+        for grade, color in enumerate(GRADE_COLORS):
+            name = "no grade" if grade == NO_GRADE else f"grade {grade}"
+            node.SetColor(grade, name, *color)
     return node
