@@ -344,6 +344,26 @@ def test_a_vertebra_is_drawn_anew_up_to_one_pitch_from_where_it_is(beside_mm, re
         assert read_click(volume, point, Role.MARROW, "L3", known=[drawn], held=held).site == "L3"
 
 
+@pytest.mark.parametrize(
+    ("site", "up_mm", "said"),
+    [
+        ("L1", -74.0, "Named L1 as given, but it lies below L3."),
+        ("L5", 74.0, "Named L5 as given, but it lies above L3."),
+        ("L4-L5", 62.0, "Named L4-L5 as given, but it lies above L3."),
+        ("L5", -74.0, ""),
+        ("L1", 74.0, ""),
+        ("left ilium", 74.0, ""),
+    ],
+)
+def test_a_level_out_of_order_is_doubted(site, up_mm, said):
+    """Two levels away no neighbor tells the name, but head and foot do."""
+    volume = Volume(np.ones((301, 9, 9)), np.eye(4), "T1")
+    drawn = KnownLevel("L3", np.array([4.0, 4.0, 150.0]), 24.0)
+    role = Role.DISC if "-" in site else Role.MARROW
+    click = read_click(volume, (4.0, 4.0, 150.0 + up_mm), role, site, known=[drawn])
+    assert (click.site, click.doubts) == (site, (said,) * bool(said))
+
+
 @pytest.mark.parametrize("shared, said", [(9, True), (7, False)])
 def test_regions_that_share_more_than_a_tenth_of_the_smaller_are_doubted(shared, said):
     """80 voxels of CSF: a border's width of 8 may be common."""

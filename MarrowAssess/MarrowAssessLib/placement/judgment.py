@@ -13,7 +13,12 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume, lies_outside
 
 from MarrowAssessLib.catalogue.anatomy import Role
-from MarrowAssessLib.placement.level_names import PITCH_PER_HEIGHT, KnownLevel, neighbor_site
+from MarrowAssessLib.placement.level_names import (
+    PITCH_PER_HEIGHT,
+    KnownLevel,
+    neighbor_site,
+    out_of_order,
+)
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.study.regions import Region
 
@@ -82,6 +87,9 @@ def read_click(
     there = neighbor_site(known, point, other, options.lumbar) if other and not told else ""
     if there:
         doubts = (*doubts, f"Its neighbors tell that {there} {other.value} was clicked.")
+    elif other and not told and (one := out_of_order(known, point, site, options.lumbar)):
+        where = "below" if point[2] < one.center[2] else "above"
+        doubts = (*doubts, f"Named {site} as given, but it lies {where} {one.site}.")
     return Click(point, role, site, doubts)
 
 

@@ -78,6 +78,23 @@ def neighbor_site(
     return levels[upper] if found == upper else f"{levels[upper]}-{levels[upper + 1]}"
 
 
+def out_of_order(
+    known: Sequence[KnownLevel], point_ras: np.ndarray, site: str, lumbar: int = 5
+) -> KnownLevel | None:
+    """The nearest level that a point named `site` is on the wrong side of, from head to foot."""
+    levels = spine_levels(lumbar)
+    named = _index(site, levels)
+    if named is None:
+        return None
+    wrong = [
+        one
+        for one in known
+        if (index := _index(one.site, levels)) is not None
+        and (index - named) * (one.center[2] - point_ras[2]) > 0  # further down, and drawn higher
+    ]
+    return min(wrong, key=lambda one: abs(one.center[2] - point_ras[2]), default=None)
+
+
 def shifted_site(site: str, shift: int, lumbar: int = 5) -> str:
     """A level moved by so many vertebrae (+1: toward the feet); other sites stay as they are.
 
