@@ -651,14 +651,18 @@ def test_no_rows_unless_asked_for(healthy):
 
 
 def test_measurement_regions_are_not_bodies(healthy):
+    from MarrowAssessLib.findings.assessment import assess
+    from MarrowAssessLib.findings.verdict import notes
     from MarrowAssessLib.measures.book import Settings
     from MarrowAssessLib.measures.heights import SMALL_REGIONS
-    from MarrowAssessLib.measures.measure import measure
 
-    found = measure(study(healthy, margin=4), Settings(fractures=True))
-    assert not [one for one in found.measurements if one.quantity == "height_loss"]
+    found = assess(study(healthy, margin=4), Settings(fractures=True))
+    assert not [one for one in found.results if one.measurement.quantity == "height_loss"]
     reasons = [one.reason for one in found.skipped if one.quantity == "height_loss"]
     assert reasons == [SMALL_REGIONS]
+    said = f"No heights: {SMALL_REGIONS}."
+    assert said in notes(found) and said not in notes(assess(study(healthy, margin=4)))
+    assert "No heights" not in "".join(notes(assess(study(healthy), Settings(fractures=True))))
 
 
 def test_a_region_inside_a_found_body_has_its_heights(healthy):

@@ -69,6 +69,9 @@ def notes(assessment: Assessment) -> list[str]:
     found += _refused(assessment, bool(alone))
     why = (one.reason for one in assessment.skipped if one.quantity == "mrs_pdff")
     found += [f"{spectra.OF} {without_options(reason)}." for reason in why]
+    if not any(one.measurement.quantity == "middle_height" for one in assessment.results):
+        why = (one.reason for one in assessment.skipped if one.quantity == "height_loss")
+        found += [f"No heights: {reason.rstrip('.')}." for reason in list(why)[:1]]
     if assessment.doubtful:
         names = ", ".join(region.name for region in assessment.doubtful)
         found.append(f"Doubtful, so without a verdict until you have looked: {names}.")

@@ -24,7 +24,7 @@ def verdict_text(
     said_shown: bool,
     dark: bool,
 ) -> str:
-    """The outcome as rich text: how many values lie outside, which, and what else to know.
+    """The outcome as rich text: what lies outside, what else to know, and out of how many.
 
     Args:
         rows: what was measured.
@@ -35,7 +35,12 @@ def verdict_text(
     """
     scored = [row for row in rows if row.z is not None]
     outside = [row for row in scored if row.verdict in VERDICT_COLORS]
-    lines = [
+    lines = [_outside_line(row, dark) for row in outside[:LISTED_OUTSIDE]]
+    if len(outside) > LISTED_OUTSIDE:
+        count = len(outside) - LISTED_OUTSIDE
+        lines.append(_("{count} more are in the table.").format(count=count))
+    lines += [html.escape(note) for note in notes or ()]
+    lines.append(
         _(
             "{measured} measurements, {scored} with a reference, {outside} outside the "
             "expected 95 % range."
@@ -44,17 +49,12 @@ def verdict_text(
             scored=len(scored),
             outside=len(outside),
         )
-    ]
+    )
     if texture := sum(row.is_texture for row in rows):
         lines.append(_("{count} texture features are in the table.").format(count=texture))
-    lines += [_outside_line(row, dark) for row in outside[:LISTED_OUTSIDE]]
-    if len(outside) > LISTED_OUTSIDE:
-        count = len(outside) - LISTED_OUTSIDE
-        lines.append(_("{count} more are in the table.").format(count=count))
     if notes is None:
         lines.append(_("As saved with the scene; Apply measures again."))
     else:
-        lines += [html.escape(note) for note in notes]
         lines += _said_lines(said, said_shown)
     return "<br>".join(lines)
 

@@ -98,6 +98,7 @@ class ResultsPane:
         shown = live_results(segmentation) if segmentation else None
         self._charts = shown.charts if shown else []
         self.rows = self._session.rows_of(segmentation)
+        self._ui.reportLabel.text = ""  # it was of other numbers
         fresh = self._session.assessment_of(segmentation) is not None
         self._show_verdict()
         if self.rows or self.matrix:  # else nothing was shown, and nothing is
@@ -327,6 +328,8 @@ class ResultsPane:
         with slicer.util.tryWithErrorDisplay(_("The report was not written."), waitCursor=True):
             folder = self._frame.parameters.exportFolder
             files = self._session.export(self.segmentation, folder)
+            address = qt.QUrl.fromLocalFile(str(files[0])).toString()
+            self._ui.reportLabel.text = f'<a href="{address}">{_("Open the report")}</a>'
             slicer.util.showStatusMessage(_("Written: {file}").format(file=files[0]), STATUS_MS)
 
     def onExportDicomButton(self) -> None:

@@ -14,7 +14,7 @@ from vtkmodules.vtkFiltersCore import vtkAssignAttribute
 
 from MarrowAssessLib.report.colors import GRADE_COLORS, NO_GRADE
 from MarrowAssessLib.report.label_layout import Layout
-from MarrowAssessLib.scene.overlay import line_mesh, own_node, show_beside_anatomy
+from MarrowAssessLib.scene.overlay import line_mesh, own_node, show_beside_anatomy, style_legend
 from MarrowAssessLib.scene.shown import HEIGHTS
 from MarrowAssessLib.scene.visibility import show_height_legend
 
@@ -66,8 +66,10 @@ def show_height_lines(
         legend.SetUseColorNamesForLabels(True)
         legend.SetMaxNumberOfColors(len(GRADE_COLORS))
         legend.SetNumberOfLabels(len(GRADE_COLORS))
-        legend.SetPosition(0.97, 0.5)  # that of z-scores is on the other side
+        legend.SetPosition(0.97, 0.03)  # that of z-scores is on the other side, labels are above
         legend.SetSize(0.12, 0.2)
+        style_legend(legend, of_words=True)
+        show_beside_anatomy(legend, layout, segmentation.GetDisplayNode())
     show_height_legend(segmentation, True)
 
 

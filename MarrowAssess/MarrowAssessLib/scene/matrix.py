@@ -145,10 +145,13 @@ def change_text(change: Change) -> str:
 
 
 def record_links(row: ResultRow) -> str:
-    """Every record behind a number as rich text, each a link to its DOI where it has one."""
-    shown = []
+    """The records behind a number as rich text: each publication once, linked to its DOI."""
+    keys: dict[tuple[str, str], list[str]] = {}
     for key, source, doi in row.records:
-        name = escape(f"{source} [{key}]")
+        keys.setdefault((source, doi), []).append(key)
+    shown = []
+    for (source, doi), of_it in keys.items():
+        name = escape(f"{source} [{', '.join(of_it)}]")
         shown.append(f'<a href="{escape(doi_url(doi))}">{name}</a>' if doi else name)
     return ", ".join(shown)
 

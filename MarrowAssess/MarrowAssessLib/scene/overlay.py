@@ -122,12 +122,11 @@ def show_results(
         any(r.z is None or np.isnan(r.z) for r in results),
         scale is CHANGE_SCALE,
     )
-    for one in (legend, key):
-        style_legend(one)
-    for text in (key.GetTitleTextProperty(), key.GetLabelTextProperty()):
-        text.SetFontFamilyToArial()  # words, not numbers
     layout = choose_layout(places)
-    show_beside_anatomy(labels.GetDisplayNode(), layout, segmentation.GetDisplayNode())
+    style_legend(legend)
+    style_legend(key, of_words=True)
+    for one in (legend, key, labels.GetDisplayNode()):
+        show_beside_anatomy(one, layout, segmentation.GetDisplayNode())
     labels.GetDisplayNode().SetSliceProjection(True)
     labels.GetDisplayNode().SetSliceProjectionOpacity(1.0)
     overlay = Overlay(segmentation, colors, legend, key, labels, lines, places, layout)
@@ -278,9 +277,11 @@ def _legend(
     return legend
 
 
-def style_legend(legend: slicer.vtkMRMLColorLegendDisplayNode) -> None:
-    """White letters on dark ground, to be read on any image."""
+def style_legend(legend: slicer.vtkMRMLColorLegendDisplayNode, of_words: bool = False) -> None:
+    """White letters on dark ground, to be read on any image; Slicer's are for numbers."""
     for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
+        if of_words:
+            text.SetFontFamilyToArial()
         text.SetColor(1, 1, 1)
         text.SetItalic(False)
         text.SetShadow(False)
