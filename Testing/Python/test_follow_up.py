@@ -388,11 +388,6 @@ def test_what_stands_after_adjustment_by_holm():
     assert standing(0.024, math.nan) == [True, False]
 
 
-def test_the_interval_of_an_error_is_that_of_chi_square():
-    low, high = MeasurementError(1.0, False, 35, "").sd_interval
-    assert (round(100 * (low - 1)), round(100 * (high - 1))) == (-19, 30)
-
-
 def with_images(made, **facts):
     """An assessment that says how its PDFF and ADC maps, T1 and SUV were acquired."""
     images = {"scanner": "GE Premier", "field_strength_t": 3.0} | facts

@@ -40,14 +40,6 @@ class MeasurementError:
     records: tuple[Record, ...] = ()
 
     @property
-    def sd_interval(self) -> tuple[float, float]:
-        """Between which the true SD lies (95 %, chi-square with n degrees of freedom)."""
-        from scipy.special import chdtri
-
-        low, high = (self.sd * math.sqrt(self.n / chdtri(self.n, p)) for p in (0.025, 0.975))
-        return low, high
-
-    @property
     def reach(self) -> float:
         """How far two examinations differ at most 19 times in 20: 1.96 sqrt(2) SD for many pairs.
 
