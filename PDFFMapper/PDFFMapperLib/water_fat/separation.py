@@ -22,6 +22,7 @@ from PDFFMapperLib.water_fat.neighborhood import (
     slice_ends,
     sum_around,
 )
+from PDFFMapperLib.water_fat.phase_place import refuse_phases_of_another_place
 from PDFFMapperLib.water_fat.signal_mask import background_noise, signal_mask, spread
 from PDFFMapperLib.water_fat.signal_model import (
     LeftOver,
@@ -201,9 +202,11 @@ def separate_water_fat(
     model, signals, error, mixed = settled.model, settled.signals, settled.error, settled.mixed
     notes += settled.notes
     _check_phases(model, r2star_model)
+    searchable = _searchable(signals, mask, model, mixed)
+    refuse_phases_of_another_place(*searchable)
 
     found = find_off_resonance(
-        *_searchable(signals, mask, model, mixed),
+        *searchable,
         data.voxel_size_mm,
         r2star_per_s,
         share(progress, 0.0, 0.7),
