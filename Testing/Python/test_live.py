@@ -263,6 +263,9 @@ def test_verdict_names_what_lies_outside_and_what_was_left_out(spine):
     text = verdict(assess(study))
     assert "L2 Marrow PDFF 4.0 %: below the expected" in text
     assert "Left out: Segment_1 (no tissue named: no word" in text
+    study.sex = None  # a reference of men and one of women are known
+    asked = "Give the patient's sex to compare Marrow PDFF with what is expected."
+    assert asked in verdict(assess(study)) and asked not in text
     study.age_years = None
     said = verdict(assess(study))
     assert said.count("age") == said.count("Give the patient's age") == 1

@@ -8,6 +8,7 @@ from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.result import Assessment, Headline
 from MarrowAssessLib.findings.statement import PLAIN_SIGNAL_SAYS, UNUSUAL
 from MarrowAssessLib.findings.summary import headlines
+from MarrowAssessLib.references.expected import SEX_NOT_KNOWN
 from MarrowAssessLib.sources import spectra
 
 SAID_KINDS = ("frequency", "rule", "modelled", "published")
@@ -77,6 +78,9 @@ def notes(assessment: Assessment) -> list[str]:
         found.append(f"Doubtful, so without a verdict until you have looked: {names}.")
     if lacks_age:
         found.append("Give the patient's age to compare with what is expected.")
+    keys = (r.measurement.quantity for r in assessment.results if SEX_NOT_KNOWN in r.no_reference)
+    if of_a_sex := ", ".join(QUANTITIES[key].name for key in dict.fromkeys(keys)):
+        found.append(f"Give the patient's sex to compare {of_a_sex} with what is expected.")
     if left_out := assessment.study.inputs.get("left out"):
         found.append(f"Left out: {left_out}.")
     return found + [note for note in assessment.notes if not note.startswith(spectra.OF)]

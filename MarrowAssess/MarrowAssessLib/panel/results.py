@@ -10,6 +10,7 @@ import qt
 import slicer
 from PDFFMapperLib.maps.units import with_powers
 from PDFFMapperLib.panel.frame import PanelFrame
+from PDFFMapperLib.panel.table_height import fit_height
 from PDFFMapperLib.scene.origin import dicom_file
 from slicer.i18n import tr as _
 
@@ -168,12 +169,7 @@ class ResultsPane:
                 item.setForeground(qt.QBrush(qt.QColor("white" if cell.light else "black")))
             table.setItem(row, column, item)
         table.resizeColumnsToContents()
-        table.resizeRowsToContents()
-        heights = [table.rowHeight(row) for row in range(len(matrix.sites))]
-        bar = table.horizontalScrollBar().sizeHint.height()
-        # Its whole height, or it is drawn over what is below it.
-        header = table.horizontalHeader().sizeHint.height()
-        table.setFixedHeight(header + sum(heights) + bar + 2 * table.frameWidth)
+        fit_height(table)
         table.visible = bool(matrix.cells)
         before = self.chosen and (self.chosen.key, self.chosen.site, self.chosen.regions)
         now = (row for row in self.rows if (row.key, row.site, row.regions) == before)

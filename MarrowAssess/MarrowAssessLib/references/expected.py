@@ -41,6 +41,8 @@ WIDE_BAND_YEARS = 40
 SAME_FIELD_T = 0.3
 FAR_FIELD = 2.0  # times: T1 and so weighting are others; VBQ falls by a fifth from 1.5 to 3 T
 
+SEX_NOT_KNOWN = "and the sex is not known"  # ends why there is no reference
+
 
 @dataclass(frozen=True)
 class Expectation:
@@ -205,7 +207,7 @@ def no_reference_reason(
         for d in sorted(at_age, key=lambda d: d.sex)
         if not d.smooth
     )
-    asked = f"not for {SEX_WORDS[query.sex]}" if query.sex else "and the sex is not known"
+    asked = f"not for {SEX_WORDS[query.sex]}" if query.sex else SEX_NOT_KNOWN
     return f"no reference: {name}{where} is known for {sexes}, {asked}"
 
 

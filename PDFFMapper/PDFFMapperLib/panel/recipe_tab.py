@@ -23,6 +23,7 @@ from PDFFMapperLib.maps.recipe import (
 )
 from PDFFMapperLib.maps.units import with_powers
 from PDFFMapperLib.panel.node_selector import VOLUMES, node_selector, set_up
+from PDFFMapperLib.panel.table_height import fit_height
 from PDFFMapperLib.scene.frames import Frame, frames_from_nodes
 from PDFFMapperLib.scene.mapping import (
     chosen_nodes,
@@ -35,6 +36,7 @@ from PDFFMapperLib.scene.origin import dicom_file
 
 METHOD, TABLE = "method", "frames"  # rows that are no input or option
 DRAWN = ["vtkMRMLSegmentationNode", "vtkMRMLMarkupsClosedCurveNode", "vtkMRMLMarkupsROINode"]
+SHOWN_ROWS = 6  # of frames; the buttons below stay in sight
 SHOWN_LETTERS = 12  # of a choice where the panel is narrow
 SERIES = [VOLUMES, "vtkMRMLVectorVolumeNode", "vtkMRMLMultiVolumeNode", "vtkMRMLSequenceNode"]
 
@@ -220,7 +222,6 @@ class RecipeTab:
         shown = (with_powers(_(title)) for title in titles.values())
         table.setHorizontalHeaderLabels([_("Volume"), *shown])
         table.toolTip = _("As read from DICOM or the frame labels; edit what is wrong or missing.")
-        table.setMinimumHeight(120)
         header = table.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
@@ -255,6 +256,7 @@ class RecipeTab:
                     value = frame.volume.attributes.get(keyword, "")
                     text = f"{value:g}" if isinstance(value, float) else str(value)
                     self.table.setItem(row, column, qt.QTableWidgetItem(text))
+            fit_height(self.table, SHOWN_ROWS)
         finally:
             self._filling = False
 
