@@ -102,7 +102,8 @@ def method_table():
                 f"| `{family.command} {how}` | {recipe.title} | {kinds} | {recipe.citation} |"
             )
     for command, recipe in ALONE.items():
-        kinds = ", ".join([map_kind(kind).name for kind in recipe.kinds] + list(recipe.numbers))
+        names = [map_kind(kind).name for kind in recipe.kinds] + list(recipe.numbers)
+        kinds = ", ".join(one for one in names if not one.endswith(" of the fitted ring"))
         rows.append(f"| `{command}` | {recipe.title} | {kinds} | {recipe.citation} |")
     known = set()
 
