@@ -93,7 +93,7 @@ def test_what_is_carried_keeps_its_end_slices_and_its_gaps():
 
 def test_an_image_that_is_not_seen_to_be_in_place_is_refused(pair):
     """SNR 2.5: its motion is told, and more than a quarter voxel after it was moved back."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(7)
     true = shifted(pair[1], 1.5, 1.0).array
     noise = rng.standard_normal((2, *true.shape)) * np.percentile(true, 99) / 2.5
     signal = np.stack([pair[0].array, np.abs(true + noise[0] + 1j * noise[1])]).astype(np.float32)

@@ -19,6 +19,13 @@ from scipy.ndimage import (
 )
 
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.ute.motion_kernel import (
+    ONE,
+    SEEN,
+    STRENGTH,
+    products_of,
+    strength_and_slopes,
+)
 
 MOST_VOXELS = 0.25  # of shift across the edges of bone
 LEAST_OFF = 0.05  # voxels (SD): a still limb is found within 0.1
@@ -125,7 +132,7 @@ def motion_of(
     the `bone` do, whose levels on both sides shift them by a tenth of a voxel or so.
     """
     apart = -(-len(first) // _SLICES)
-    images = [np.nan_to_num(one[::apart]) for one in (first, other)]
+    images = first[::apart], other[::apart]
     spacing = np.asarray(spacing_mm, float) * (apart, 1, 1)
     middle = (len(first) - 1) / 2 / apart  # of all slices, not of those compared
     at = np.zeros(6)
@@ -139,7 +146,7 @@ def motion_of(
         at, covariance = fit.solved(at)
         at[1:3] *= factor
     if len(fit.open) > len(_PLANAR) and not _leaves_plane(at, covariance, fit.open):
-        fit.keep_in_plane()
+        fit.open = list(_PLANAR)
         at[[0, 4, 5]] = 0
         at, covariance = fit.solved(at)
     found = _summed(at, covariance, fit, apart)
@@ -175,12 +182,13 @@ def carried(image: np.ndarray, motion: Motion, spacing_mm: np.ndarray) -> np.nda
 
 def _edges(image: np.ndarray, factor: int) -> np.ndarray:
     """The gradient's length in each slice of a smoothed image, pixels taken together."""
-    slices, rows, columns = image.shape
-    rows, columns = rows // factor, columns // factor
-    whole = image[:, : rows * factor, : columns * factor]
-    whole = whole.reshape(slices, rows, factor, columns, factor).mean(axis=(2, 4))
-    each = (np.hypot(*np.gradient(gaussian_filter(one, 1))) for one in whole)  # spares memory
-    return np.stack(list(each))
+    rows, columns = (n // factor for n in image.shape[1:])
+    found = np.empty((len(image), rows, columns), np.float32)
+    for one, edges in zip(image, found, strict=True):
+        one = np.nan_to_num(one[: rows * factor, : columns * factor])
+        parts = [one[n::factor, m::factor] for n in range(factor) for m in range(factor)]
+        np.hypot(*np.gradient(gaussian_filter(sum(parts) / len(parts), 1)), out=edges)
+    return found
 
 
 def _moved_by(at: np.ndarray, mm: np.ndarray, spacing: np.ndarray) -> np.ndarray:
@@ -200,8 +208,9 @@ class _Fit:
     """Edges of a first image fitted to those of another.
 
     Attributes:
-        first, other: strength of edges; `places` are the voxels of the first that count.
-        mm: these from the middle that turns are about; `spacing` of voxels.
+        other: strength of edges; `places` are those of the first that count, voxels.
+        edges: strength and slopes of the first there.
+        middle: that turns are about, voxels; `spacing` of these, mm.
         open: which of three shifts and three turns are fitted.
     """
 
@@ -214,94 +223,96 @@ class _Fit:
         coarse: bool,
         near: np.ndarray | None = None,
     ) -> None:
-        self.first, self.other = first, other
-        self.open = [0, 1, 2, 3, 4, 5] if len(first) >= _TURNING_SLICES else [1, 2, 3]
+        self.other, self.spacing = other, spacing
+        self.open = [0, 1, 2, 3, 4, 5] if len(first) >= _TURNING_SLICES else list(_PLANAR)
         if coarse:
             self.open = [n for n in self.open if n in (1, 2)]
-        chosen = np.arange(first.size) if near is None else np.flatnonzero(near)
-        rng = np.random.default_rng(0)
-        if len(chosen) > _PLACES:
-            chosen = rng.choice(chosen, _PLACES, replace=False)
-        # Between pixels in both images: edges that are interpolated in one alone stick to its grid.
-        self.places = np.array(np.unravel_index(chosen, first.shape)).astype(float)
-        self.places[1:] += rng.uniform(-0.5, 0.5, self.places[1:].shape)
-        last = np.array(first.shape)[1:, None] - 1
-        self.places[1:] = np.clip(self.places[1:], 0, last)
-        self.slopes = np.zeros(self.places.shape)
-        for axis in range(3):
-            if first.shape[axis] > 1:
-                slope = np.gradient(first, axis=axis)
-                self.slopes[axis] = map_coordinates(slope, self.places, order=1)
-        self.strength = map_coordinates(first, self.places, order=1)
-        self.spacing = spacing
-        self.mm = self.places - np.array([middle, *last[:, 0] / 2])[:, None]
-        self.mm *= spacing[:, None]
-        self.reach = self._reach()[self.open]
-        columns = _changed_by(self.slopes, self.mm, spacing)[self.open]
-        self.columns = np.stack([self.strength, np.ones_like(self.strength), *columns], axis=1)
+        last = np.array(first.shape) - 1
+        self.middle = np.array([middle, *last[1:] / 2])
+        self.places = _places(first.shape, near)
+        self.edges = strength_and_slopes(first, self.places)
+        self.reach = self._reach()
 
     def _reach(self) -> np.ndarray:
         """By how many voxels a shift of 1 voxel or a turn of 1 radian moves places, RMS."""
-        square = np.mean(self.mm**2, axis=1)
+        square = np.mean((self.places - self.middle) ** 2, axis=0) * self.spacing**2
         turns = [
             sum(square[3 - n - k] / self.spacing[k] ** 2 for k in range(3) if k != n)
             for n in range(3)
         ]
         return np.sqrt([1.0, 1.0, 1.0, *turns])
 
-    def keep_in_plane(self) -> None:
-        """Leave open what moves the limb within its slices."""
-        kept = [n for n, one in enumerate(self.open) if one in _PLANAR]
-        self.columns = self.columns[:, [0, 1, *(2 + n for n in kept)]]
-        self.reach, self.open = self.reach[kept], list(_PLANAR)
-
     def solved(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Shift and turn, and their covariance (of what is open); infinite if they share none."""
-        alike, seen, inside = self._seen(at)
+        seen = self._seen(at)
         for _ in range(_STEPS):
-            factor, step, covariance = self._step(seen, inside)
+            factor, step, covariance = self._step(seen)
             if not factor > 0:
                 break
             step *= min(1.0, _LONGEST / max(np.abs(step * self.reach).max(), 1e-12))
             for _ in range(_HALVINGS):
-                tried = at.copy()
-                tried[self.open] += step
-                found = self._seen(tried)
-                if found[0] > alike:
+                tried = self._seen(at + step)
+                if self._alike(tried) > self._alike(seen):
                     break
                 step = step / 2
             else:
                 break
-            at, (alike, seen, inside) = tried, found
+            at, seen = at + step, tried
             if np.abs(step * self.reach).max() < _SHORTEST:
                 break
-        factor, _, covariance = self._step(seen, inside)
+        factor, _, covariance = self._step(seen)
         return at, covariance if factor > 0 else np.full_like(covariance, np.inf)
 
-    def _seen(self, at: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """How alike edges are where a motion carries them, the other's there, and which it has."""
-        places = self.places + _moved_by(at, self.mm, self.spacing)
-        last = np.array(self.other.shape)[:, None] - 1
-        inside = ((places >= 0) & (places <= last)).all(axis=0)
-        if inside.mean() < 0.5:
-            return -1.0, np.zeros(inside.sum()), inside
-        seen = map_coordinates(self.other, places[:, inside], order=1)
-        spread = seen.std() * self.strength[inside].std()
-        both = np.mean((seen - seen.mean()) * self.strength[inside])
-        return (float(both / spread) if spread > 0 else 0.0), seen, inside
+    def _seen(self, at: np.ndarray) -> np.ndarray:
+        """What both images show at places that a motion carries; see `products_of`."""
+        facts = self.places, self.edges, self.middle, self.spacing
+        return products_of(self.other, *facts, at)
 
-    def _step(self, seen: np.ndarray, inside: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    def _alike(self, seen: np.ndarray) -> float:
+        """How alike edges are: their correlation; -1 where half of the places leave the image."""
+        if seen[ONE, ONE] < 0.5 * len(self.places):
+            return -1.0
+        both = [STRENGTH, SEEN]
+        mean = seen[ONE, both] / seen[ONE, ONE]
+        own = seen[np.ix_(both, both)] / seen[ONE, ONE] - np.outer(mean, mean)
+        spread = own[0, 0] * own[1, 1]
+        return float(own[0, 1] / spread**0.5) if spread > 0 else 0.0
+
+    def _step(self, seen: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """How much stronger the other's edges are, what would move them together, covariance."""
-        columns = self.columns[inside]
-        square = columns.T @ columns
-        square += np.diag(1e-6 * np.diag(square) + 1e-12)  # weakly told directions stay
-        found = np.linalg.solve(square, columns.T @ seen)
-        factor = float(found[0])
-        rest = np.mean((seen - columns @ found) ** 2) * _ALIKE
-        inner = np.linalg.inv(square)[2:, 2:]
+        columns = [STRENGTH, ONE, *(2 + n for n in self.open)]
+        square, right = seen[np.ix_(columns, columns)], seen[columns, SEEN]
+        told = square + np.diag(1e-6 * np.diag(square) + 1e-12)  # weakly told directions stay
+        found = np.linalg.solve(told, right)
+        factor, step = float(found[0]), np.zeros(6)
+        rest = seen[SEEN, SEEN] - 2 * found @ right + found @ square @ found
+        rest = max(rest, 0.0) / max(seen[ONE, ONE], 1) * _ALIKE
+        inner = np.linalg.inv(told)[2:, 2:]
         if factor == 0:
-            return 0.0, np.zeros(len(inner)), inner
-        return factor, -found[2:] / factor, inner * rest / factor**2
+            return 0.0, step, inner
+        step[self.open] = -found[2:] / factor
+        return factor, step, inner * rest / factor**2
+
+
+def _places(shape: tuple[int, ...], near: np.ndarray | None) -> np.ndarray:
+    """Up to 40,000 places of an image that are compared, of those `near` bone; shape (places, 3).
+
+    Between pixels in both images: edges that are interpolated in one alone stick to its grid.
+    """
+    chosen = None if near is None else np.flatnonzero(near)
+    size = int(np.prod(shape)) if near is None else len(chosen)
+    count = min(size, _PLACES)
+    places = np.random.default_rng(0).random((count, 3), np.float32)
+    drawn = np.arange(count)
+    if size > count:  # one of each of so many equal parts
+        drawn = ((drawn + places[:, 0]) * (size / count)).astype(int)
+    drawn = drawn if chosen is None else chosen[drawn]
+    places[:, 1:] -= 0.5
+    places[:, 0] = 0
+    for column, at, n in zip(places.T, np.unravel_index(drawn, shape), shape, strict=True):
+        column += at
+        np.clip(column, 0, n - 1, out=column)
+    return places
 
 
 def _leaves_plane(at: np.ndarray, covariance: np.ndarray, opened: list[int]) -> bool:
@@ -314,10 +325,11 @@ def _leaves_plane(at: np.ndarray, covariance: np.ndarray, opened: list[int]) -> 
 
 def _summed(at: np.ndarray, covariance: np.ndarray, fit: _Fit, apart: int) -> Motion:
     """Motion across the strongest edges."""
-    counted = fit.strength >= np.quantile(fit.strength, _STRONGEST)
-    slopes = fit.slopes[:, counted]
+    counted = fit.edges[:, 0] >= np.quantile(fit.edges[:, 0], _STRONGEST)
+    slopes = fit.edges[counted, 1:].T.astype(float)
     across = slopes / np.maximum(np.linalg.norm(slopes, axis=0), 1e-12)
-    moved = _changed_by(across, fit.mm[:, counted], fit.spacing)
+    mm = (fit.places[counted] - fit.middle).T * fit.spacing[:, None]
+    moved = _changed_by(across, mm, fit.spacing)
     of_open = moved[fit.open]
     voxels = float(np.quantile(np.abs(at @ moved), 0.95))
     with np.errstate(invalid="ignore"):
