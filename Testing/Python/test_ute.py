@@ -744,11 +744,25 @@ def test_a_region_that_holds_other_tissue_is_told_by_its_innermost_voxels():
     assert fraction.note.endswith(
         f"; all {row.value:.3g}, both in % of the first signal, at TE 2.2 ms"
     )
+    for moved in regions.porosity_index(series, share)[2:]:  # PI at TE 2.2 and 2.4 ms
+        there = re.search(r"its innermost voxels alone read ([\d.]+) \(", moved.note)[1]
+        assert moved.note.startswith(other) and "; T2* " in moved.note
+        assert float(there) / inner == pytest.approx(moved.value / row.value, abs=0.01)
+    early, late = (series.signal[n] for n in (0, 4))
+    pair = replace(series, signal=np.stack([early, late]), te_ms=np.full(2, np.nan))
+    ratio, transfer = regions.suppression_ratio(pair, share), regions.transfer_ratio(pair, share)
+    for (one,), true in ((ratio, 100 / inner), (transfer, 100 - inner)):
+        assert one.note.startswith(other) and one.note.endswith(")")
+        there = float(re.search(r"its innermost voxels alone read ([\d.]+) \(", one.note)[1])
+        assert there == pytest.approx(true, rel=0.01) and there > 1.1 * one.value
     wide = Limb(thickness=9.0, snr=40)
     deep = np.broadcast_to(binary_erosion(wide.share(), iterations=3), (3, 64, 64))
     series = ute_series(wide.volumes(3), AS_READ)
     assert "innermost" not in regions.porosity_index(series, deep)[0].note
     assert not regions.bi_component(series, deep)[1][0].note
+    pair = replace(series, signal=series.signal[[0, 4]], te_ms=np.full(2, np.nan))
+    assert not regions.suppression_ratio(pair, deep)[0].note
+    assert not regions.transfer_ratio(pair, deep)[0].note
 
 
 def test_a_late_signal_that_may_be_noise_tells_an_upper_limit():

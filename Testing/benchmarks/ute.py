@@ -157,7 +157,7 @@ def ring_porosity(fits: int) -> None:
     for coils in (1, 8):
         for snr in (10.0, 20.0, 30.0, 50.0):
             for bound in (1.0, 0.907, 0.78, 0.605, 0.19):
-                truth = Tibia(snr=snr, radius=14.0, thickness=5.0, size=40, bound=bound)
+                truth = Tibia(snr=snr, radius=14.0, thickness=5.0, size=56, bound=bound)
                 middle = sum(truth.edges(phi)) / 4
                 curve = polar_curve(np.full(2, (truth.size - 1) / 4), phi, middle)
                 images = np.stack(

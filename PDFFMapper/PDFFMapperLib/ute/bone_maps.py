@@ -92,8 +92,8 @@ def bone_of(
 
 def doubt_of(data: UteImages, inside: np.ndarray, strong: np.ndarray) -> np.ndarray:
     """Why a voxel has no value: outside the bone, or a weak first signal."""
-    known = np.isfinite(data.signal).all(axis=0)
-    doubt = np.where(inside & known, 0, OUTSIDE).astype(np.uint8)
+    doubt = np.full(inside.shape, OUTSIDE, np.uint8)
+    doubt[inside & np.isfinite(data.signal).all(axis=0)] = 0
     doubt[(doubt == 0) & (strong < LEAST_SNR * data.noise.sigma)] |= LOW
     return doubt
 

@@ -94,6 +94,12 @@ NO_DARK_RING = (
     "shaft; name a point inside the cavity (--point R,A,S), or add an echo of 1.8 to 3 ms, which "
     "tells cortex by its decay."
 )
+FEW_DARK_RINGS = (
+    "Of {} {} of this one image that a marrow cavity may lie in only {} tell a ring of cortex, and "
+    "half are needed, as what few tell may be other dark tissue: give the slices of the shaft "
+    "alone, draw its cortex (--drawn), or add an echo of 1.8 to 3 ms, which tells cortex by its "
+    "decay."
+)
 ONE_IMAGE = (
     "Of one image cortex is what is darker than marrow and muscle; a later echo (1.8 to 3 ms) "
     "tells it by its decay, and its PI. Up to two voxels of other tissue between cortex and "
@@ -204,8 +210,11 @@ def find_cortex(
         found = looking.across(sections, cavity)
     if isinstance(found.sections, Planes):
         no_ring = NO_RING_ACROSS.format(found.sections.tilt_deg)
-    if not found.rings or (len(pair) == 1 and len(found.rings) < found.dropped):
+    if not found.rings:
         raise ValueError(no_ring)
+    if len(pair) == 1 and len(found.rings) < found.dropped:
+        all_of = len(found.rings) + found.dropped
+        raise ValueError(FEW_DARK_RINGS.format(all_of, found.sections.name, len(found.rings)))
     return looking.cortex(_within(found))
 
 

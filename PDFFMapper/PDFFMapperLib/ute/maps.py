@@ -60,7 +60,7 @@ NO_BONE = (
     "(--mask) or of a shaft's cortex that is found (--method cortex)."
 )
 _STEPS, _LEAST_INFORMATION = 10, 0.5  # of the fit of a voxel's amplitudes
-_CHUNK = 20_000  # voxels
+_CHUNK = 2000  # voxels
 Measure = Callable[[UteImages, np.ndarray], list[RegionValue]]
 
 

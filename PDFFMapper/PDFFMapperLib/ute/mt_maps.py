@@ -17,7 +17,7 @@ from PDFFMapperLib.ute.mt_protocol import MtImages, mt_images
 
 _FRACTIONS = np.linspace(0.05, 0.94, 45)  # of the table
 _B1_STEP, _B0_STEP = 0.03, 20.0  # of the field; Hz
-_CHUNK = 50_000  # voxels
+_CHUNK = 2000  # voxels
 
 
 def of_transfer_model(

@@ -61,14 +61,14 @@ class RegionSignal:
     ) -> None:
         """Take the magnitudes of a region; `share` of its voxels is independent."""
         self.coils = coils
-        held = np.asarray(magnitudes, float).ravel()
-        self.sigma, self.voxels = float(sigma), held.size
-        self.independent = max(held.size * share, 1.0)
-        values, counts = held / sigma, np.ones(held.size)
-        if held.size > _MOST_SINGLE:
-            bins, counts = np.unique(np.round(values / _BIN), return_counts=True)
-            values = bins * _BIN
-        self.m, self.weights = values, counts * self.independent / held.size
+        values, counts = np.asarray(magnitudes).ravel() / float(sigma), 1.0
+        self.sigma, self.voxels = float(sigma), values.size
+        self.independent = max(values.size * share, 1.0)
+        if values.size > _MOST_SINGLE:
+            values, counts = np.unique(np.round(values / _BIN), return_counts=True)
+            values = values * _BIN
+        self.m = values.astype(float)
+        self.weights = np.full(values.shape, self.independent / self.voxels) * counts
         self.peak = sigma * self._highest()
         nu = self.peak / sigma
         bessel, _ = bessels(self.m * nu, coils)

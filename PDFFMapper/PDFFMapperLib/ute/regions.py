@@ -32,6 +32,7 @@ PORE_T2STAR_MS = (3.0, 1.5, 10.0)  # assumed where no later echo tells it: usual
 NOISE_ALONE = "the late signal is not told from noise, so that only the upper end counts"
 _HIGH_FIELD_T = 2.5
 _DEEP, _LEAST_UNEVEN = 0.6, 0.1  # of a region's largest depth; of its ratio
+_TRANSFERRED = -100.0, 100.0  # MTR by the ratio with MT pulse over without
 _USUAL_BONE = (1.0, 0.78, 0.35, 3.0)  # signal, bound fraction, both T2* (ms)
 HIGH_FIELD = (
     "At 3 T the short-T2* fraction follows porosity poorly: R2 with micro-CT 0.70 at 1.5 T, below "
@@ -47,9 +48,10 @@ def region_signals(
     Raises:
         ValueError: it holds no voxel, or its first signal is below five times the noise.
     """
-    chosen = images.signal if which is None else images.signal[list(which)]
-    held = chosen[:, inside]
-    held = held[:, np.isfinite(held).all(axis=0)]
+    chosen = range(len(images.signal)) if which is None else which
+    held = np.stack([images.signal[n][inside] for n in chosen])
+    known = np.isfinite(held).all(axis=0)
+    held = held if known.all() else held[:, known]
     if not held.size:
         raise ValueError("the region holds no voxel with a value in all images")
     noise = images.noise
@@ -75,15 +77,16 @@ def porosity_index(images: UteImages, inside: np.ndarray) -> list[RegionValue]:
     note = f"at TE {te:.3g} ms{first_echo_note(images.te_ms[0])}"
     if ratio.lower == 0:
         note += f"; {NOISE_ALONE}"
-    note = _uneven_note(images, inside, (late, first), ratio) + note
+    inner = _uneven(images, inside, (late, first), ratio)
+    note = _uneven_note(inner) + note
     rows = [
         RegionValue("PI", ratio.value, ratio.lower, ratio.upper, "%", note=note),
         RegionValue("PI per TE", *_ordered(ratio.times(-1 / t2star)), "%/ms", note=told),
     ]
     for other in PI_TES_MS:
-        moved = ratio.times(float(np.exp(-(other - te) / t2star)))
-        name = f"PI at TE {other:g} ms"
-        rows.append(RegionValue(name, *_ordered(moved), "%", note=told))
+        factor = float(np.exp(-(other - te) / t2star))
+        name, note = f"PI at TE {other:g} ms", _uneven_note(inner, factor) + told
+        rows.append(RegionValue(name, *_ordered(ratio.times(factor)), "%", note=note))
     return rows
 
 
@@ -98,23 +101,44 @@ def first_echo_note(te_ms: float) -> str:
     )
 
 
-def _uneven_note(
-    images: UteImages, inside: np.ndarray, which: tuple[int, int], whole: Ratio
-) -> str:
-    """What the innermost voxels of a region tell, where their ratio is another one; ends in "; ".
+def _ratio_in(images: UteImages, inside: np.ndarray, which: tuple[int, int]) -> Ratio:
+    """The ratio of a region's signals in two images, the first of `which` over the second.
 
-    `which`: images above and below; `whole` is the ratio of all voxels, times 100.
+    Raises:
+        ValueError: as `region_signals`; nothing is left of what is below.
     """
-    inner = _innermost(inside)
+    signals = region_signals(images, inside, sorted(which))
+    above, below = signals if which[0] < which[1] else signals[::-1]
+    if below.deviance(0.0) < CHI2_95:
+        raise ValueError("its signal after suppression is noise, so it has no ratio")
+    return ratio_of(above, below)
+
+
+def _uneven(
+    images: UteImages,
+    inside: np.ndarray,
+    which: tuple[int, int],
+    whole: Ratio,
+    scale: tuple[float, float] = (100.0, 0.0),
+) -> Ratio | None:
+    """What the innermost voxels of a region tell, where that is another ratio than `whole`.
+
+    `which`: images above and below; `scale`: factor and offset of what is told of both ratios.
+    """
     try:
-        above, below = region_signals(images, inner, which[::-1])[::-1]
+        ratio = _ratio_in(images, _innermost(inside), which).times(*scale)
     except ValueError:
-        return ""
-    ratio = ratio_of(above, below).times(100)
+        return None
     apart = abs(ratio.value - whole.value)
     met = ratio.lower <= whole.upper and whole.lower <= ratio.upper
-    if met or apart < _LEAST_UNEVEN * whole.value:
+    return None if met or apart < _LEAST_UNEVEN * abs(whole.value) else ratio
+
+
+def _uneven_note(inner: Ratio | None, factor: float = 1.0) -> str:
+    """What a region with other innermost voxels says first; ends in "; "."""
+    if inner is None:
         return ""
+    ratio = inner.times(factor)
     return (
         "the region holds other tissue, as at a rim that is drawn too far out, or bone that "
         f"differs: its innermost voxels alone read {ratio.value:.3g} ({ratio.lower:.3g} to "
@@ -139,9 +163,8 @@ def echo_ratio(images: UteImages, inside: np.ndarray) -> list[RegionValue]:
         ValueError: as `outer_echoes` and `region_signals`.
     """
     first, last = outer_echoes(images.te_ms)
-    early, later = region_signals(images, inside, (first, last))
-    ratio = ratio_of(later, early).times(100)
-    note = _uneven_note(images, inside, (last, first), ratio)
+    ratio = _ratio_in(images, inside, (last, first)).times(100)
+    note = _uneven_note(_uneven(images, inside, (last, first), ratio))
     note += f"of TE {images.te_ms[last]:.3g} to {images.te_ms[first]:.3g} ms; no porosity index"
     return [RegionValue("echo_ratio", *_ordered(ratio), "%", note=note)]
 
@@ -188,9 +211,8 @@ def bi_component(
         )
     )
     pair = bone_echo(images.te_ms), 0
-    above, below = region_signals(images, inside, pair[::-1])[::-1]
-    whole = ratio_of(above, below).times(100)
-    uneven = _uneven_note(images, inside, pair, whole)
+    whole = _ratio_in(images, inside, pair).times(100)
+    uneven = _uneven_note(_uneven(images, inside, pair, whole))
     if uneven:
         te = images.te_ms[pair[0]]
         note = f"{uneven}all {whole.value:.3g}, both in % of the first signal, at TE {te:.3g} ms"
@@ -231,10 +253,9 @@ def suppression_ratio(images: UteImages, inside: np.ndarray) -> list[RegionValue
     Raises:
         ValueError: as `region_signals`; nothing is left after suppression.
     """
-    plain, suppressed = region_signals(images, inside)
-    if suppressed.deviance(0.0) < CHI2_95:
-        raise ValueError("its signal after suppression is noise, so it has no ratio")
-    return [RegionValue("SR", *_ordered(ratio_of(plain, suppressed)), "")]
+    ratio = _ratio_in(images, inside, (0, 1))
+    note = _uneven_note(_uneven(images, inside, (0, 1), ratio, (1.0, 0.0))).removesuffix("; ")
+    return [RegionValue("SR", *_ordered(ratio), "", note=note)]
 
 
 def transfer_ratio(images: UteImages, inside: np.ndarray) -> list[RegionValue]:
@@ -243,8 +264,9 @@ def transfer_ratio(images: UteImages, inside: np.ndarray) -> list[RegionValue]:
     Raises:
         ValueError: as `region_signals`.
     """
-    off, on = region_signals(images, inside)
-    return [RegionValue("MTR", *_ordered(ratio_of(on, off).times(-100, 100)), "%")]
+    ratio = _ratio_in(images, inside, (1, 0)).times(*_TRANSFERRED)
+    note = _uneven_note(_uneven(images, inside, (1, 0), ratio, _TRANSFERRED)).removesuffix("; ")
+    return [RegionValue("MTR", *_ordered(ratio), "%", note=note)]
 
 
 def high_field_note(field_t: float | None) -> list[str]:

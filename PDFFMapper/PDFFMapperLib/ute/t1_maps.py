@@ -27,7 +27,7 @@ from PDFFMapperLib.ute.t1 import LEAST_CHANCE, T1_MS, T1Images, t1_images, t1_ro
 _GRID_MS = np.geomspace(*T1_MS, 300)
 _JUDGED = 3.0  # below it signals scatter less evenly than noise does
 _TABLE_ERROR = 0.002  # of a signal, by steps of B1+
-_CHUNK = 20_000  # voxels
+_CHUNK = 500  # voxels
 
 
 def of_t1(
@@ -66,31 +66,31 @@ def _voxels(data: T1Images, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     NaN outside, and where an end of the table explains a voxel best. Beside it, where three and
     more signals, all above `_JUDGED` times the noise, leave more than noise does once in 1,000.
     """
-    held = without_floor(data.images, range(len(data.flips_deg)))[:, inside].T
+    held = without_floor(data.images, range(len(data.flips_deg)))[:, inside]
     b1, which = data.fields(inside)
-    pulses, own, left = data.pulses(b1), np.empty(len(held)), np.empty(len(held))
+    pulses, count = data.pulses(b1), held.shape[1]
+    own, misfit = np.full(count, np.nan, np.float32), np.zeros(count, bool)
     tables = np.stack([data.shown(t1, pulses) for t1 in _GRID_MS], axis=1)
     tables /= np.linalg.norm(tables, axis=-1, keepdims=True)
-    step = np.log(_GRID_MS[1] / _GRID_MS[0])
+    step, free, sigma = np.log(_GRID_MS[1] / _GRID_MS[0]), len(held) - 2, data.images.noise.sigma
+    usual = chi2.isf(LEAST_CHANCE, free) * sigma**2 if free > 0 else np.inf
     for n, table in enumerate(tables):
         chosen = np.flatnonzero(which == n)
         for start in range(0, len(chosen), _CHUNK):
             here = chosen[start : start + _CHUNK]
-            explained = (held[here] @ table.T) ** 2
+            signals = held[:, here].T
+            explained = signals @ table.T
+            explained *= explained
             highest = explained.argmax(axis=1)
             best = np.clip(highest, 1, len(_GRID_MS) - 2)
             before, at, after = (explained[np.arange(len(here)), best + n] for n in (-1, 0, 1))
             bend = np.minimum(before - 2 * at + after, -1e-12 * at)
-            own[here] = _GRID_MS[best] * np.exp(
-                step * np.clip((before - after) / (2 * bend), -1, 1)
-            )
-            own[here[highest != best]] = np.nan
+            moved = step * np.clip((before - after) / (2 * bend), -1, 1)
+            own[here] = np.where(highest == best, _GRID_MS[best] * np.exp(moved), np.nan)
             most = at - np.where(highest == best, (before - after) ** 2 / (8 * bend), 0.0)
-            left[here] = np.sum(held[here] ** 2, axis=1) - most
-    values, misfit = np.full(inside.shape, np.nan), np.zeros(inside.shape, bool)
-    values[inside] = own
-    free, sigma = held.shape[1] - 2, data.images.noise.sigma
-    if free > 0:
-        usual = chi2.isf(LEAST_CHANCE, free) * sigma**2 + _TABLE_ERROR**2 * np.sum(held**2, axis=1)
-        misfit[inside] = (left > usual) & (held.min(axis=1) > _JUDGED * sigma)
-    return values, misfit
+            whole = np.sum(signals**2, axis=1)
+            misfit[here] = whole - most > usual + _TABLE_ERROR**2 * whole
+            misfit[here] &= signals.min(axis=1) > _JUDGED * sigma
+    values, doubted = np.full(inside.shape, np.nan, np.float32), np.zeros(inside.shape, bool)
+    values[inside], doubted[inside] = own, misfit
+    return values, doubted

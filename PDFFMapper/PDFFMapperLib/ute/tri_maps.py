@@ -23,6 +23,8 @@ from PDFFMapperLib.ute.regions import high_field_note
 from PDFFMapperLib.ute.tri_component import TriComponent, three_components
 from PDFFMapperLib.ute.tri_region import tri_component
 
+_CHUNK = 2000  # voxels
+
 
 def of_three(
     images: Sequence[Volume], settings: SimpleNamespace, progress: Progress | None = None
@@ -71,14 +73,21 @@ def _voxels(
     spread = np.linalg.inv(gradient.T @ (weight[:, None] * gradient))
     held = without_floor(data, range(len(data.te_ms)))[:, inside]
     found = np.einsum("pk,kv->pv", spread @ (gradient.T * weight), held)
-    amplitude = np.maximum(found[0], sigma)
-    own = found[1:] / amplitude
-    noise = np.multiply.outer((sigma / amplitude) ** 2, spread[1:, 1:])
-    prior = own @ own.T / own.shape[1] - noise.mean(axis=0)
+    del held
+    amplitude, own = np.maximum(found[0], sigma), found[1:]
+    own /= amplitude
+    variance = (sigma / amplitude) ** 2
+    prior = own @ own.T / own.shape[1] - variance.mean() * spread[1:, 1:]
     values, vectors = np.linalg.eigh(prior)
     prior = (vectors * np.maximum(values, 0)) @ vectors.T
-    gain = prior @ np.linalg.inv(prior + noise)
-    shares = region[:, None] + np.einsum("vab,bv->av", gain, own)
-    maps = np.full((2, *inside.shape), np.nan)
-    maps[:, inside] = 100 * shares
-    return maps[0], maps[1], float(gain[:, 0, 0].mean())
+    kept = 0.0
+    for start in range(0, own.shape[1], _CHUNK):
+        here = slice(start, start + _CHUNK)
+        noise = np.multiply.outer(variance[here], spread[1:, 1:])
+        gain = prior @ np.linalg.inv(prior + noise)
+        own[:, here] = np.einsum("vab,bv->av", gain, own[:, here])
+        kept += float(gain[:, 0, 0].sum())
+    maps = np.full((2, *inside.shape), np.nan, np.float32)
+    for one, share, shift in zip(maps, region, own, strict=True):
+        one[inside] = 100 * (share + shift)
+    return maps[0], maps[1], kept / own.shape[1]
