@@ -17,6 +17,7 @@ from MarrowAssessLib.sources.study_files import read_study
 from MarrowAssessLib.sources.tools import TOOLS, image_for, tool_named
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
+from PDFFMapperLib.install.programs import run_program
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="stand-ins are shell scripts")
 
@@ -302,3 +303,18 @@ def test_a_scene_gets_the_regions_and_gives_them_back(install, image):
     assert names == ["L3 marrow", "L4 marrow", "L5 marrow", "L3-L4 disc"]
     session.undo(segmentation)
     assert not segments.GetNumberOfSegments()
+
+
+@pytest.mark.parametrize("on_path", [True, False])
+def test_on_windows_a_canceled_program_goes_with_what_it_started(tmp_path, monkeypatch, on_path):
+    """By a stand-in of taskkill; where there is none at least the program ends."""
+    kill = tmp_path / "taskkill"
+    if on_path:
+        kill.write_text('#!/bin/sh\necho "$@" > "$0.asked"\n')
+        kill.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(InterruptedError, match="sleep was canceled"):
+        run_program("sleep", ["/bin/sleep", "60"], tmp_path / "log", 60, lambda _line: False)
+    if on_path:
+        assert (tmp_path / "taskkill.asked").read_text().startswith("/T /F /PID ")

@@ -13,6 +13,7 @@ from pkgutil import resolve_name
 
 from PDFFMapperLib.install.compiled_cache import cache_folder, forget_stale_code
 from PDFFMapperLib.install.packages import installed_version, missing_packages
+from PDFFMapperLib.install.programs import NO_WINDOW
 
 _playing: dict[str, subprocess.Popen] = {}
 
@@ -42,17 +43,14 @@ def compile_ahead(rehearsal: str) -> subprocess.Popen | None:
         return None
     folders = [str(_package(rehearsal).parent), str(Path(__file__).parents[2])]
     paths = [*folders, *filter(None, [os.environ.get("PYTHONPATH")])]
-    windows = {
-        "creationflags": getattr(subprocess, "CREATE_NO_WINDOW", 0)
-        | getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
-    }
     _playing[rehearsal] = subprocess.Popen(
         [python, "-m", __name__, rehearsal],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        **(windows if sys.platform == "win32" else {"start_new_session": True}),
+        creationflags=NO_WINDOW | getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
+        start_new_session=sys.platform != "win32",
     )
     return _playing[rehearsal]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 POLL_S = 0.2
 END_S = 1.0  # from being asked to end until being killed
+NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # or Windows opens a console for each
 # Not even usage statistics: whatever asks for the network is sent where nobody listens.
 _NOWHERE = "http://127.0.0.1:9"
 OFFLINE = {
@@ -68,6 +69,7 @@ def run_program(
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=sys.platform != "win32",
+            creationflags=NO_WINDOW,
         )
         try:
             while process.poll() is None:
@@ -93,7 +95,8 @@ def _end(process: subprocess.Popen) -> None:
     if sys.platform == "win32":
         if process.poll() is None:
             tree = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
-            subprocess.run(tree, capture_output=True, check=False)
+            with suppress(OSError):  # it is not on PATH: what was started goes on
+                subprocess.run(tree, capture_output=True, check=False, creationflags=NO_WINDOW)
             process.kill()
     else:
         with suppress(subprocess.TimeoutExpired):
