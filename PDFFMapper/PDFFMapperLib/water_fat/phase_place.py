@@ -7,6 +7,8 @@ echoes: where the phases of the place given and of another place differ most, th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel, fit_from_candidates
@@ -17,21 +19,14 @@ from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 _SEARCHED, _JUDGED, _FEW = 8_000, 150, 40  # voxels
 _TRIED = 2  # candidates of the field per voxel
 # Mean difference over sum of the squared residuals, and standard errors, of another place. Of right
-# phases it is negative (-0.1 to -0.9), of slices that are alike 0, and up to 0.17 where a gain of
-# odd against even echoes was taken for something else.
-_BETTER, _SURE = 0.25, 4.0
-# In words, which axis (slices, rows, columns) is mirrored, and by how many slices they are moved.
-_ELSEWHERE = (
-    ("in reversed order of slices", 0, 0),
-    ("from the slice before", None, -1),
-    ("from the slice after", None, 1),
-    ("mirrored along the columns", 1, 0),
-    ("mirrored along the rows", 2, 0),
-)
+# phases it is negative (-0.1 to -0.9), of slices that are alike 0, but up to 0.3 where the model is
+# wrong, as of another fat, and leaves much more than noise in either place.
+_BETTER, _MUCH_BETTER, _SURE = 0.25, 0.5, 4.0
+_AS_NOISE = 2.5  # times the noise of the images, that a good fit leaves in three voxels of four
 
 
 def refuse_phases_of_another_place(
-    signals: VoxelSignals, mask: np.ndarray, model: ChemicalShiftModel
+    signals: VoxelSignals, mask: np.ndarray, model: ChemicalShiftModel, noise: float
 ) -> None:
     """Refuse echoes whose magnitudes the phases of another slice, or mirrored ones, fit better.
 
@@ -39,6 +34,7 @@ def refuse_phases_of_another_place(
         signals: of the volume, with what was found wrong put right.
         mask: voxels with signal; those are compared that have it in both places.
         model: echo times and fat.
+        noise: SD of the real part in the images.
 
     Raises:
         ValueError: naming where the phases that fit are.
@@ -46,25 +42,38 @@ def refuse_phases_of_another_place(
     index = flat_index(mask)
     index = index[:: max(1, len(index) // _SEARCHED)]
     place, given, found = np.stack(np.unravel_index(index, mask.shape)), signals.at(index), []
-    for words, mirrored, moved in _ELSEWHERE:
-        other = place.copy()
-        other[0] += moved
-        if mirrored is not None:
-            other[mirrored] = mask.shape[mirrored] - 1 - other[mirrored]
+    for words, other in _elsewhere(place, mask.shape):
         usable = (other[0] >= 0) & (other[0] < mask.shape[0])
         other = np.ravel_multi_index(other, mask.shape, mode="clip")
         usable &= mask.ravel()[other]
         if np.count_nonzero(usable) < _FEW:
             continue
         instead = signals.at(other[usable])
-        mean, error = _better(*_most_apart(given[usable], instead, model.echo_times_s), model)
-        if mean > max(_BETTER, _SURE * error):
+        mean, error, left = _better(*_most_apart(given[usable], instead, model.echo_times_s), model)
+        least = _BETTER if left < _AS_NOISE * noise else _MUCH_BETTER
+        if mean > max(least, _SURE * error):
             found.append((mean, words))
     if found:
         raise ValueError(
             f"The phases fit the magnitudes if they are taken {max(found)[1]}, and not as given. "
             "Bring the magnitude and phase images into one order of slices and one orientation."
         )
+
+
+def _elsewhere(place: np.ndarray, shape: tuple) -> Iterator[tuple[str, np.ndarray]]:
+    """Where the phases may be, in words, and of each voxel (slice, row, column; some outside)."""
+    (slices, rows, columns), number = place, np.arange(shape[0])
+    every_second = np.concatenate([number[::2], number[1::2]])
+    for words, order in (
+        ("in reversed order of slices", number[::-1]),
+        ("from the slice before", number - 1),
+        ("from the slice after", number + 1),
+        ("with every second slice first", every_second),
+        ("in the order that an interleaved one was put in", np.argsort(every_second)),
+    ):
+        yield words, np.stack([order[slices], rows, columns])
+    yield "mirrored along the columns", np.stack([slices, shape[1] - 1 - rows, columns])
+    yield "mirrored along the rows", np.stack([slices, rows, shape[2] - 1 - columns])
 
 
 def _most_apart(given: np.ndarray, instead: np.ndarray, times: np.ndarray) -> tuple:
@@ -83,12 +92,15 @@ def _most_apart(given: np.ndarray, instead: np.ndarray, times: np.ndarray) -> tu
     return given[most], np.abs(given[most]) * turned[most]
 
 
-def _better(given: np.ndarray, instead: np.ndarray, model) -> tuple[float, float]:
-    """How much less the other phases leave, from -1 to 1, and its standard error."""
+def _better(given: np.ndarray, instead: np.ndarray, model) -> tuple[float, float, float]:
+    """How much less the other phases leave, from -1 to 1, its standard error, and the SD that they
+    leave in three voxels of four."""
     energy = (np.abs(given) ** 2).sum(1)
     left, right = (
         np.minimum(np.nan_to_num(fits[:, RESIDUAL].astype(float), nan=np.inf), energy)
         for fits in (fit_from_candidates(each, model, None, _TRIED) for each in (given, instead))
     )
     relative = (left - right) / np.maximum(left + right, 1e-9 * energy)
-    return float(relative.mean()), float(relative.std() / np.sqrt(len(relative)))
+    freedom = max(2 * given.shape[1] - model.unknowns(None), 1)
+    sd = np.sqrt(np.percentile(right, 75) / freedom)
+    return float(relative.mean()), float(relative.std() / np.sqrt(len(relative))), float(sd)

@@ -203,7 +203,7 @@ def separate_water_fat(
     notes += settled.notes
     _check_phases(model, r2star_model)
     searchable = _searchable(signals, mask, model, mixed)
-    refuse_phases_of_another_place(*searchable)
+    refuse_phases_of_another_place(*searchable, noise)
 
     found = find_off_resonance(
         *searchable,
