@@ -319,7 +319,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
                 coefficients; see changesOf().
             scores: files of scores of one's own training, to be given for the patient.
             progress: called with the fraction done; returning False cancels.
-            more: the other attributes of MarrowAssessLib.study.inputs.StudyInputs and of
+            more: the other attributes of MarrowAssessLib.sources.inputs.StudyInputs and of
                 MarrowAssessLib.measures.book.Settings, named as erosionMm, n4, texture, fractures,
                 resample, pointRadiusMm, fieldStrengthT, spectra, ute, glucoseMmolL, acceptShift,
                 leanMass ("Janmahasatian" or "James").
@@ -336,7 +336,7 @@ class MarrowAssessLogic(ScriptedLoadableModuleLogic):
         from MarrowAssessLib.measures.book import Settings
         from MarrowAssessLib.prediction.score_file import read_score
         from MarrowAssessLib.scene.chosen_inputs import from_console
-        from MarrowAssessLib.study.inputs import StudyInputs
+        from MarrowAssessLib.sources.inputs import StudyInputs
 
         images = {parse_contrast(name): node for name, node in volumes.items()}
         of_study, of_settings = from_console(more)

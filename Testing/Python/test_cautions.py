@@ -444,9 +444,9 @@ def test_muscles_that_are_unlike_or_between_the_bodies_are_doubted():
 
 
 def test_what_files_and_sources_state_is_checked(tmp_path):
-    from MarrowAssessLib.sources.map_scale import in_stated_unit
     from MarrowAssessLib.sources.study_file import read_study_file
     from MarrowAssessLib.sources.study_files import read_study
+    from MarrowAssessLib.study.map_scale import in_stated_unit
     from PDFFMapperLib.images.files import write_volume
 
     kelvin = Volume(np.full(SHAPE, 300.0), np.eye(4), "PDFF", {"Units": "K"})

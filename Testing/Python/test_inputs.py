@@ -419,8 +419,8 @@ def test_the_unit_of_echo_times_is_judged_on_all_files_together(tmp_path, first)
     ],
 )  # fmt: skip
 def test_the_unit_that_stands_beside_a_map_is_heard(tmp_path, contrast, unit, factor):
-    from MarrowAssessLib.sources.map_scale import in_stated_unit
     from MarrowAssessLib.sources.volume_source import read_source as read_role
+    from MarrowAssessLib.study.map_scale import in_stated_unit
 
     values = np.linspace(0, 1, 60).reshape(SHAPE).astype(np.float32)
     write_volume(Volume(values, MATRIX, "m"), tmp_path / "m.nii.gz")
@@ -1022,7 +1022,7 @@ def test_a_parametric_map_is_read_with_its_unit(tmp_path):
     volume = read_source(tmp_path, "PDFF")
     np.testing.assert_allclose(volume.array, STACK * 0.001, rtol=1e-5)
     assert volume.attributes["Units"] == "1"
-    from MarrowAssessLib.sources.map_scale import in_stated_unit
+    from MarrowAssessLib.study.map_scale import in_stated_unit
 
     percent, said = in_stated_unit(volume, Contrast.PDFF)
     np.testing.assert_allclose(percent.array, STACK * 0.1, rtol=1e-5)
@@ -1200,7 +1200,7 @@ def test_the_unit_of_a_map_is_judged_on_the_whole_map(spine_map):
 def test_maps_with_voxels_gone_astray_are_judged_by_their_median(
     oblique_volume, contrast, usual, factor
 ):
-    from MarrowAssessLib.sources.map_scale import scale_advice
+    from MarrowAssessLib.study.map_scale import scale_advice
 
     rng = np.random.default_rng(1)
     values = usual * np.exp(0.3 * rng.normal(size=oblique_volume.array.shape))
@@ -1216,7 +1216,7 @@ def test_maps_with_voxels_gone_astray_are_judged_by_their_median(
 
 def test_advice_on_a_map_whose_unit_is_stated_wrongly_can_be_followed(oblique_volume):
     """Percent whose file says that they are fractions: the scale counts from the file's values."""
-    from MarrowAssessLib.sources.map_scale import in_stated_unit, scale_advice
+    from MarrowAssessLib.study.map_scale import in_stated_unit, scale_advice
 
     percent = oblique_volume.with_array(np.full(oblique_volume.array.shape, 90.0, np.float32))
     percent.attributes["Units"] = "1"

@@ -15,9 +15,9 @@ import pytest
 from conftest import REPOSITORY
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands.main import COMMANDS, main
+from MarrowAssessLib.sources.inputs import StudyInputs
 from MarrowAssessLib.sources.labels import parse_label_rule
 from MarrowAssessLib.sources.study_files import read_study
-from MarrowAssessLib.study.inputs import StudyInputs
 from PDFFMapperLib.commands import spectrum, stations
 from PDFFMapperLib.commands.builder import add_arguments, run
 from PDFFMapperLib.diffusion.maps import Doubt as DiffusionDoubt

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 from MarrowAssessLib.scene import headless
-from MarrowAssessLib.study.inputs import StudyInputs
+from MarrowAssessLib.sources.inputs import StudyInputs
 
 headless.start()
 

@@ -6,11 +6,11 @@ import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast, parse_contrast
 from MarrowAssessLib.catalogue.terminology import role_and_site
+from MarrowAssessLib.sources.inputs import StudyFiles
 from MarrowAssessLib.sources.labels import parse_label_rule, regions_from_labels
 from MarrowAssessLib.sources.segmentations import regions_from_segmentation
 from MarrowAssessLib.sources.study_file import read_study_file
 from MarrowAssessLib.sources.study_files import read_study
-from MarrowAssessLib.study.inputs import StudyFiles
 from MarrowAssessLib.study.study import Study
 from PDFFMapperLib.images.files import read_volume, write_volume
 from PDFFMapperLib.images.resampling import resampled

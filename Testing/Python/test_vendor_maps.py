@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from dicom_files import classic_slice, enhanced
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.sources.map_scale import in_stated_unit, scale_advice
 from MarrowAssessLib.sources.volume_source import read_source
+from MarrowAssessLib.study.map_scale import in_stated_unit, scale_advice
 from PDFFMapperLib.dicom.folder import read_dicom_folder
 from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread

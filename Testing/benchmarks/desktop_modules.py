@@ -51,7 +51,7 @@ def refreshing() -> None:
     from MarrowAssessLib.scene.live_results import show_live
     from MarrowAssessLib.scene.segments import regions_to_node
     from MarrowAssessLib.scene.study import study_from_nodes
-    from MarrowAssessLib.study.inputs import StudyInputs
+    from MarrowAssessLib.sources.inputs import StudyInputs
     from MarrowAssessLib.study.regions import Region
     from PDFFMapperLib.images.volume import Volume
     from PDFFMapperLib.scene.volumes import volume_to_node, vtk_matrix

@@ -7,7 +7,7 @@ import json
 from MarrowAssessLib.cohort.apart import Task
 from MarrowAssessLib.cohort.bids_out import write_regions
 from MarrowAssessLib.cohort.inventory import StudySource, patient_id
-from MarrowAssessLib.study.inputs import StudyFiles
+from MarrowAssessLib.sources.inputs import StudyFiles
 
 _ACQUIRED = ("Manufacturer", "ManufacturersModelName", "ManufacturerModelName",
              "MagneticFieldStrength", "RepetitionTime", "EchoTime")  # fmt: skip

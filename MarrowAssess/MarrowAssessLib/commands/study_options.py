@@ -11,8 +11,8 @@ from dataclasses import replace
 from PDFFMapperLib.images.identity import without_names
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.sources.inputs import StudyFiles
 from MarrowAssessLib.sources.label_maps import CONVENTIONS
-from MarrowAssessLib.study.inputs import StudyFiles
 
 
 def add_study_options(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ from MarrowAssessLib.scene.choices import (
     listed,
     sex,
 )
-from MarrowAssessLib.study.inputs import StudyInputs
+from MarrowAssessLib.sources.inputs import StudyInputs
 
 
 def study_inputs(parameters: object) -> StudyInputs:

@@ -9,7 +9,7 @@ from MarrowAssessLib.findings.assessment import assess
 from MarrowAssessLib.measures.book import Settings
 from MarrowAssessLib.scene.images import guess_contrast
 from MarrowAssessLib.scene.study import study_from_nodes
-from MarrowAssessLib.study.inputs import StudyInputs
+from MarrowAssessLib.sources.inputs import StudyInputs
 
 
 def segment_results(

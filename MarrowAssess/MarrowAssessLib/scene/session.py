@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # opening a panel waits for none of them, nor measuring for n
     from MarrowAssessLib.scene.edits import Change
     from MarrowAssessLib.scene.placing import Placing
     from MarrowAssessLib.scene.result_rows import ResultRow
+    from MarrowAssessLib.sources.inputs import StudyInputs
     from MarrowAssessLib.sources.other_tools import Segmented
-    from MarrowAssessLib.study.inputs import StudyInputs
     from MarrowAssessLib.study.regions import Region
     from MarrowAssessLib.study.study import Study
 

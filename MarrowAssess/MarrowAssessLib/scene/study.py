@@ -24,9 +24,9 @@ from MarrowAssessLib.scene.segments import (
     segment_identity,
     segment_names,
 )
-from MarrowAssessLib.sources.map_scale import in_stated_unit, scale_advice
+from MarrowAssessLib.sources.inputs import StudyInputs
 from MarrowAssessLib.sources.markups_file import rasterize_named
-from MarrowAssessLib.study.inputs import StudyInputs
+from MarrowAssessLib.study.map_scale import in_stated_unit, scale_advice
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 

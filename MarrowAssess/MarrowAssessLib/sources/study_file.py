@@ -11,8 +11,8 @@ from PDFFMapperLib.images.json_file import read_json
 from MarrowAssessLib.catalogue.contrasts import by_contrast
 from MarrowAssessLib.catalogue.patient import parse_age, parse_sex
 from MarrowAssessLib.placement.options import PlacingOptions
+from MarrowAssessLib.sources.inputs import StudyFiles
 from MarrowAssessLib.sources.labels import parse_label_rule
-from MarrowAssessLib.study.inputs import StudyFiles
 
 
 def read_study_file(path: str | Path) -> StudyFiles:

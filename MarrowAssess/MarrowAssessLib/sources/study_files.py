@@ -16,16 +16,16 @@ from PDFFMapperLib.maps.trust import where_trusted
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.placement.options import AUTO, PlacingOptions
+from MarrowAssessLib.sources.inputs import StudyFiles
 from MarrowAssessLib.sources.label_maps import regions_of_convention
 from MarrowAssessLib.sources.labels import check_labels, regions_from_labels
-from MarrowAssessLib.sources.map_scale import in_stated_unit
 from MarrowAssessLib.sources.markups_file import regions_from_markups
 from MarrowAssessLib.sources.segmentations import Segmentation, regions_from_segmentation
 from MarrowAssessLib.sources.spectra import read_site_spectra
 from MarrowAssessLib.sources.stated_patient import agreed_patient
 from MarrowAssessLib.sources.ute import read_site_ute
 from MarrowAssessLib.sources.volume_source import read_source
-from MarrowAssessLib.study.inputs import StudyFiles
+from MarrowAssessLib.study.map_scale import in_stated_unit
 from MarrowAssessLib.study.regions import Region, judge_right
 from MarrowAssessLib.study.study import Study
 

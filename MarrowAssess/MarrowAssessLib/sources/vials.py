@@ -12,8 +12,8 @@ from PDFFMapperLib.images.volume import Volume, grids_differ
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.sources.labels import check_labels
-from MarrowAssessLib.sources.map_scale import in_stated_unit, scale_advice
 from MarrowAssessLib.sources.volume_source import read_source
+from MarrowAssessLib.study.map_scale import in_stated_unit, scale_advice
 
 COLUMNS = ("label", "pdff")
 LEAST_VOXELS = 10

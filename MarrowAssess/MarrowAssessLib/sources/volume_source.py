@@ -15,8 +15,8 @@ from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.contrasts import NO_CONTRAST, Contrast, parse_contrast
-from MarrowAssessLib.sources.modality import refuse_other_modality
 from MarrowAssessLib.sources.stated_patient import SAME_AGE_YEARS
+from MarrowAssessLib.study.modality import refuse_other_modality
 
 
 @dataclass

@@ -11,8 +11,8 @@ from PDFFMapperLib.images.volume import Volume, grids_differ
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.patient import check_age
-from MarrowAssessLib.sources.map_scale import scale_advice
-from MarrowAssessLib.sources.modality import refuse_other_modality
+from MarrowAssessLib.study.map_scale import scale_advice
+from MarrowAssessLib.study.modality import refuse_other_modality
 from MarrowAssessLib.study.regions import Region
 
 if TYPE_CHECKING:  # a study without spectra and bones waits for neither
