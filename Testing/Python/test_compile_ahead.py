@@ -4,7 +4,7 @@ import sys
 import time
 
 import pytest
-from PDFFMapperLib.install import ahead
+from PDFFMapperLib.install import ahead, compiled_cache
 from PDFFMapperLib.install.ahead import compile_ahead, will_compile
 from PDFFMapperLib.install.compiled_cache import forget_stale_code
 
@@ -98,3 +98,16 @@ def test_stale_code_that_cannot_be_deleted_keeps_nobody_from_working(rehearsal, 
     os.utime(stuck, (1e9, 1e9))
     forget_stale_code("tried")
     assert stuck.exists()
+
+
+@pytest.mark.parametrize("platform", ["win32", "darwin", "linux"])
+def test_a_user_s_compiled_code_is_looked_for_where_numba_keeps_it(platform, monkeypatch, tmp_path):
+    from numba.misc import appdirs
+
+    for variable in ("HOME", "LOCALAPPDATA", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(appdirs, "system", platform)
+    monkeypatch.setattr(appdirs, "_get_win_folder", lambda _: str(tmp_path), raising=False)
+    kept = appdirs.AppDirs(appname="numba", appauthor=False).user_cache_dir
+    assert str(compiled_cache._user_cache()) == kept

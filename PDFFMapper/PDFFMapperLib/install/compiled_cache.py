@@ -109,7 +109,7 @@ def blames_cache(error: BaseException) -> bool:
 def _user_cache() -> Path:
     """Where numba keeps compiled code for a user (its `_UserWideCacheLocator`)."""
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "numba"
+        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "numba" / "Cache"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "numba"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"
