@@ -29,9 +29,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "PDFFMapper")]
 
-from PDFFMapperLib.spectroscopy.analysis import quantities  # noqa: E402
 from PDFFMapperLib.spectroscopy.fit import fit  # noqa: E402
 from PDFFMapperLib.spectroscopy.model import Choice  # noqa: E402
+from PDFFMapperLib.spectroscopy.quantities import quantities  # noqa: E402
 from PDFFMapperLib.spectroscopy.rows import NONE  # noqa: E402
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated  # noqa: E402
 

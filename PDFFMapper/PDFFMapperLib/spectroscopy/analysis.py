@@ -19,7 +19,7 @@ from PDFFMapperLib.spectroscopy.fit import (
     fit,
     interval,
 )
-from PDFFMapperLib.spectroscopy.model import LATEST_S, Choice, Quantity, SpectrumModel
+from PDFFMapperLib.spectroscopy.model import Choice, Quantity, SpectrumModel
 from PDFFMapperLib.spectroscopy.poor_shim import (
     COUPLINGS_SD,
     Averaged,
@@ -43,30 +43,27 @@ from PDFFMapperLib.spectroscopy.quality import (
     judged,
     peak_table,
     share_inside,
+    stretched,
     times_of_noise,
 )
+from PDFFMapperLib.spectroscopy.quantities import quantities, quantity_of
 from PDFFMapperLib.spectroscopy.recipe import HAMILTON
 from PDFFMapperLib.spectroscopy.rows import NONE, NOT_FOR_T1, PRESS, ROWS, STEAM
 from PDFFMapperLib.spectroscopy.spectrum import Series, Spectrum
-from PDFFMapperLib.spectroscopy.triglyceride import (
-    METHYL,
-    METHYLENE,
-    OLEFINIC,
-    proton_slopes,
-    protons,
-)
 
 CONSTRAINED, FREE, PRIOR = "constrained", "free", "prior"
 PRIOR_NDB, PRIOR_NMIDB = (2.9, 0.3), (0.8, 0.25)
 DETERMINED = 0.5
-HIDDEN_POINTS = 1.0  # of a fat fraction's SD with baselines that is worth a word
 WIDEST_COMPOSITION_PPM, WIDEST_PPM = 80 / 127.7, 120 / 127.7
 RATIO_WIDENED = 1.5
 LEAST_SNR = 3.0
 LEAST_SEPARABLE = 0.05
 ALARMING_OVERLAP, LEAST_OVERLAP = 0.85, 0.20
-LATE_S = 4e-4  # of the first point off the top of the echo; scanners leave 0.1 to 0.3 ms
+# Of the first point off the top of the echo: what is said (scanners leave 0.1 to 0.3 ms), and what
+# is too late for a fraction.
+LATE_S, TOO_LATE_S = 4e-4, 2.5e-3
 APART_OFF_PPM, APART_SDS = 0.12, 2.0  # of water from methylene; what susceptibility does is less
+STRETCHED, STRETCHED_SDS = 0.025, 2.0  # of all distances between lines; what is said
 GAIN_OFF, GAIN_SDS = 0.03, 6.0
 LONG_TR_MS, LONG_TM_MS = 5000.0, 50.0  # where T1 of water and fat no longer, or begin to, matter
 SAME_TIME = 1.05  # ratio up to which two repetition, inversion or mixing times count as one
@@ -224,7 +221,7 @@ def analyze(
     values = _values(answers, refused, quality)
     cautions += _cautions(best, series, shift, refused)
     if "signal_fat_fraction" not in refused:
-        cautions += [*_left_out(averaged), *_alike(averaged)]
+        cautions += [*_left_out(averaged), *_hidden(averaged)]
     cautions += _outside(spectra[0].voxel_ras, settings.bone)
     of_halves, apart = _halves(spectra, ready, best.model.choice)
     cautions += apart
@@ -248,107 +245,6 @@ def _reference(given: object) -> Spectrum | None:
     if isinstance(given, (str, PathLike)):
         return read_spectra([given])[0]
     raise ValueError(f"water_reference is a spectrum or its file, not {given!r:.80}.")
-
-
-def quantities(model: SpectrumModel) -> dict[str, Quantity]:
-    """Every quantity of a model, with its gradient; "fraction" is the fat fraction in percent."""
-    at = model.at
-    fats = [name for name in at if name == "fat" or name.startswith("group")]
-
-    def fraction(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        fat, water = sum(theta[at[name]] for name in fats), model.value(theta, "water")
-        total = max(fat + water, 1e-150)  # its square is no 0
-        slope = np.zeros_like(theta)
-        slope[[at[name] for name in fats]] = 100 * water / total**2
-        if "water" in at:
-            slope[at["water"]] = -100 * fat / total**2
-        return 100 * fat / total, slope
-
-    found: dict[str, Quantity] = {"fraction": fraction}
-    for tissue in ("water", "fat"):
-        for rate, time in (("r2", "t2"), ("r1", "t1")):
-            if f"{tissue}_{rate}" in at:
-                found[f"{time}_{tissue}"] = _inverse(at[f"{tissue}_{rate}"])
-    if model.choice.free:
-        found["unsaturation"] = _free_unsaturation(at)
-        return found
-    by_each = proton_slopes()
-
-    def of_bonds(value, slopes) -> Quantity:
-        """From a value of ndb, nmidb and chain length and its derivatives by them."""
-
-        def quantity(theta: np.ndarray) -> tuple[float, np.ndarray]:
-            ndb, share = theta[at["ndb"]], theta[at["share"]]
-            molecule = ndb, share * ndb, model.chain_length(theta)
-            d_ndb, d_nmidb, d_length = slopes(*molecule)
-            slope = np.zeros_like(theta)
-            slope[at["ndb"]] = d_ndb + share * d_nmidb
-            slope[at["share"]] = ndb * d_nmidb
-            if "chain_length" in at:
-                slope[at["chain_length"]] = d_length
-            return value(*molecule), slope
-
-        return quantity
-
-    def share_of(top: np.ndarray, bottom: np.ndarray) -> Quantity:
-        """Of protons: a sum of peaks over another, in percent."""
-
-        def value(*molecule: float) -> float:
-            peaks = protons(*molecule)
-            return 100 * (top @ peaks) / (bottom @ peaks)
-
-        def slopes(*molecule: float) -> tuple[float, ...]:
-            peaks = protons(*molecule)
-            part, whole = top @ peaks, bottom @ peaks
-            return tuple(
-                100 * ((top @ by) * whole - part * (bottom @ by)) / whole**2 for by in by_each
-            )
-
-        return of_bonds(value, slopes)
-
-    def linear(of_ndb: float, of_nmidb: float, constant: float = 0.0) -> Quantity:
-        return of_bonds(
-            lambda ndb, nmidb, _: constant + of_ndb * ndb + of_nmidb * nmidb,
-            lambda *_: (of_ndb, of_nmidb, 0.0),
-        )
-
-    if "chain_length" in at:
-        found["chain_length"] = of_bonds(lambda *molecule: molecule[2], lambda *_: (0.0, 0.0, 1.0))
-    olefinic, three = np.zeros(10), np.zeros(10)
-    olefinic[OLEFINIC] = 1
-    three[[METHYL, METHYLENE, OLEFINIC]] = 1
-    return found | {
-        "ndb": linear(1.0, 0.0),
-        "nmidb": linear(0.0, 1.0),
-        "unsaturation": share_of(olefinic, three),
-        "olefinic_share": share_of(olefinic, np.ones(10)),
-        "fpufa": linear(0.0, 100 / 3),
-        "fmufa": linear(100 / 3, -200 / 3),
-        "fsfa": linear(-100 / 3, 100 / 3, 100.0),
-    }
-
-
-def _inverse(place: int) -> Quantity:
-    def milliseconds(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        slope = np.zeros_like(theta)
-        slope[place] = -1000 / theta[place] ** 2
-        return 1000 / theta[place], slope
-
-    return milliseconds
-
-
-def _free_unsaturation(at: dict[str, int]) -> Quantity:
-    """Olefinic over olefinic, methylene and methyl, of free amplitudes."""
-    three = [at["group6"], at["group1"], at["group0"]]
-
-    def quantity(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        total = max(float(theta[three].sum()), 1e-150)
-        slope = np.zeros_like(theta)
-        slope[three] = -100 * theta[three[0]] / total**2
-        slope[three[0]] += 100 / total
-        return 100 * theta[three[0]] / total, slope
-
-    return quantity
 
 
 def _with_lines(best: Fitted, settings: SimpleNamespace) -> tuple[Averaged, list[str]]:
@@ -379,11 +275,6 @@ def _of_all(of_one: Callable[[Fitted, Fitted | None], Fitted], averaged: Average
     return replace(averaged, fits=tuple(found), larger=larger)
 
 
-def quantity_of(key: str) -> Callable[[SpectrumModel], Quantity]:
-    """What finds one of `quantities` in a model."""
-    return lambda model: quantities(model)[key]
-
-
 def _left_out(averaged: Averaged) -> list[str]:
     """Where baselines move the fat fraction, and not by chance."""
     found = averaged.beside(quantity_of("fraction"))
@@ -395,24 +286,15 @@ def _left_out(averaged: Averaged) -> list[str]:
     return [f"{said}; intervals were widened to hold what they say (--baseline gives it)."]
 
 
-def _alike(averaged: Averaged) -> list[str]:
-    """Where a delay and a baseline, which imitate each other, were both taken or may hide."""
-    choice, of = averaged.fits[0].model.choice, quantity_of("fraction")
-    if not choice.delay:
-        return []
-    if choice.baseline_sds:
-        return [
-            "The first point lies off the top of the echo, and a smooth baseline was taken: one "
-            "may stand for a part of the other, so that the fat fraction may be further off than "
-            "its interval says, most where lines are wide."
-        ]
-    beside, (_, sd) = averaged.beside(of), averaged.value(of)
-    if beside is None or beside.smooth_sd < max(HIDDEN_POINTS, sd):
+def _hidden(averaged: Averaged) -> list[str]:
+    """Where intervals are wide for a baseline that a delay may hide."""
+    beside = averaged.hidden
+    if beside is None:
         return []
     return [
         "The first point lies off the top of the echo; with lines this wide a smooth baseline may "
         f"hide behind that. With one the fat fraction is {beside.smooth:.0f} +- "
-        f"{beside.smooth_sd:.1f} % (SD) instead of +- {sd:.1f} (--baseline gives it)."
+        f"{beside.smooth_sd:.1f} % (SD), which intervals hold (--baseline gives it)."
     ]
 
 
@@ -576,11 +458,11 @@ def _refusals(
     if suppressed:
         for key in (*fractions, "t2_water", "t1_water"):
             refused.setdefault(key, "water was suppressed")
-    if abs(model.value(theta, "delay")) >= LATEST_S:
+    if abs(model.value(theta, "delay")) >= TOO_LATE_S:
         for key in [*fractions, *_COMPOSITION]:
             refused.setdefault(
                 key,
-                f"the first point lies {1e3 * LATEST_S:g} ms or further off the top of the echo; "
+                f"the first point lies {1e3 * TOO_LATE_S:g} ms or further off the top of the echo; "
                 "points are missing, or were put in front",
             )
     if widest > WIDEST_PPM:
@@ -701,8 +583,16 @@ def _of_times(best: Fitted) -> list[str]:
             f"points were {done}; how the signal starts was taken from the model. Give it from "
             "the top of the echo on."
         )
+    stretch, stretch_sd = stretched(best)
     apart, sd = apart_ppm(best)
-    if abs(apart - APART_PPM) > APART_OFF_PPM + APART_SDS * sd:
+    if abs(stretch) > max(STRETCHED, STRETCHED_SDS * stretch_sd):
+        said.append(
+            f"Fat's lines and water lie {100 * abs(stretch):.1f} % "
+            f"{'further apart' if stretch > 0 else 'nearer together'} than they should; the dwell "
+            "time or the frequency is wrong, and the fat fraction may be further off than its "
+            "interval says."
+        )
+    elif abs(apart - APART_PPM) > APART_OFF_PPM + APART_SDS * sd:
         said.append(
             f"Water lies {apart:.2f} ppm from methylene, where {APART_PPM:.2f} ppm is expected at "
             "37 degrees C (3.5 at room temperature); check the dwell time and the frequency."

@@ -24,7 +24,8 @@ START_NDB, START_SHARE = 2.9, 0.26
 WHERE_ASKED = ("delay", "methylene_width", "skew", "turned")  # of Choice: what the data may ask for
 NOISE_ALONE = 1.1  # of residual over noise, which the tail of a signal tells to 3-5 % (SD)
 PROMISED = 0.5  # share of its price that a linear model has to gain for a fit to be tried
-DELAYS_S = (1.2e-3, 2.2e-3)  # starts beside 0: water and fat are alike in phase every 2.3 ms at 3 T
+# Starts beside 0: water and fat are alike in phase every 2.3 ms at 3 T.
+DELAYS_S = (1.2e-3, 2.2e-3, 3.4e-3, 4.6e-3, 5.8e-3)
 SHAPE_FREEDOM = 20  # real numbers that a common line shape is counted as
 _PER_HZ = np.pi  # Lorentzian rate (1/s) for each Hz of full width at half maximum
 

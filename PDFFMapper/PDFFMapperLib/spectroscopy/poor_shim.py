@@ -9,15 +9,16 @@ ask for (a delay of the first point, other lines) a baseline may imitate, or be 
 with it count only as far as the data speak for it strongly. Baselines that leave more than noise
 are none: they take what other lines than the model's leave. They do not count, but intervals hold
 what they say. Where the data speak for none, intervals still hold what baselines say if that lies
-elsewhere than noise would put it. Whether a line shape is taken is for Akaike's criterion to say:
-one who asks for it fears bias. Coupling constants that differ from the model's show in no
-residual; intervals hold what larger ones would read.
+elsewhere than noise would put it, or if lines are so wide that a delay may hide one. Whether a line
+shape is taken is for Akaike's criterion to say: one who asks for it fears bias. Coupling constants
+that differ from the model's show in no residual; intervals hold what larger ones would read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ from PDFFMapperLib.spectroscopy.fit import (
     linearized_at,
 )
 from PDFFMapperLib.spectroscopy.model import Quantity, SpectrumModel
+from PDFFMapperLib.spectroscopy.quantities import quantity_of
 from PDFFMapperLib.spectroscopy.rows import NONE
 
 # Durations in ms, the shortest first (longer ones are lines: those last 10 ms), and sizes in SDs of
@@ -41,6 +43,7 @@ LEAST_WEIGHT = 0.01  # of a fit that counts
 VOLUME = 0.5  # share of the price of a baseline's room that is counted
 SURELY = 2.0  # by which the criterion of a fit with one has to be lower to count as much
 STRONGLY = 8.0  # the same of each of WHERE_ASKED
+HIDDEN_POINTS = 1.0  # of a fat fraction's SD with baselines, from which a delay may hide one
 LIPID_PPM = (-1.0, 3.4)
 COUPLINGS_SD = 0.03  # of all coupling constants, over their size: they are not confirmed
 _KERNEL_MS = 2.0  # the shape is smooth over it
@@ -79,9 +82,16 @@ class Averaged:
         mean, sd = _mixed(self.weights, values, sds)
         beside = self.beside(of)
         apart = beside and abs(beside.smooth - beside.without) > beside.apart_sd
-        if apart or self.doubted:
+        if apart or self.doubted or self.hidden:
             sd = max(sd, float(np.hypot(beside.smooth_sd, beside.smooth - mean)))
         return mean, float(np.hypot(sd, self.of_couplings(of)))
+
+    @cached_property
+    def hidden(self) -> Beside | None:
+        """The fat fraction, where a delay may hide a baseline with which much less is known."""
+        found = self.beside(quantity_of("fraction"))
+        delay = self.fits[0].model.choice.delay
+        return found if delay and found and found.smooth_sd >= HIDDEN_POINTS else None
 
     def of_couplings(self, of: Callable[[SpectrumModel], Quantity]) -> float:
         """The part of the SD that stands for couplings, alike in spectra acquired alike."""
