@@ -457,6 +457,26 @@ def test_context_of_other_techniques_is_healthy_and_of_that_age():
     assert not [c for c in child if c.record.id == "R284"]
 
 
+@pytest.mark.parametrize(
+    ("quantity", "site", "value"),
+    [
+        ("mrs_ndb", "L5", "2.95 ± 0.21"),
+        ("mrs_nmidb", "L5", "0.94 ± 0.16"),
+        ("mrs_t2_water", "L3", "21.1 ms"),
+        ("mrs_fsfa", "tibial diaphysis", "29.1 ± 3.5 %"),
+        ("mrs_pdff", "L3", "36.8 %"),
+        ("mrs_pdff", "femoral neck", "81.3 ± 8.1 %"),
+        ("mrs_ndb", "L3", None),
+        ("mrs_unsaturation", "L3", None),  # no source of that definition was read
+    ],
+)
+def test_what_was_read_of_spectra_stands_beside_them(quantity, site, value):
+    found = context_values(quantity, site, 45, "F", other_techniques=True)
+    assert value in [one.value for one in found] or (value is None and not found)
+    assert all(one.healthy and one.why_not for one in found)
+    assert expected(quantity, site, 45, "F") is None
+
+
 def test_cautions_by_age():
     infant = [n.text for n in notes_on("signal_drop", 0.5) if n.kind == "caution"]
     assert any("does not lose signal" in text for text in infant)

@@ -17,6 +17,8 @@ from MarrowAssessLib.references.sites import match_site
 CONTEXT_YEARS = 15
 _OTHER_TECHNIQUES = {
     "marrow_pdff": ("marrow_fat_signal_fraction", "marrow_mrs_fat", "marrow_water_fraction"),
+    "mrs_pdff": ("marrow_mrs_fat",),
+    "mrs_signal_fat_fraction": ("marrow_mrs_fat",),
     "muscle_pdff": ("muscle_fat_signal_fraction",),
 }
 
