@@ -477,6 +477,7 @@ def qt_module():
     module.Qt = QtCore.Qt
     module.QTableWidgetItem = QtWidgets.QTableWidgetItem
     module.QHeaderView = QtWidgets.QHeaderView
+    module.QSizePolicy = QtWidgets.QSizePolicy
     module.QBrush = QtGui.QBrush
     module.QColor = QtGui.QColor
     module.QPalette = QtGui.QPalette

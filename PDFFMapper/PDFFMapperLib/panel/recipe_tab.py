@@ -222,6 +222,8 @@ class RecipeTab:
         shown = (with_powers(_(title)) for title in titles.values())
         table.setHorizontalHeaderLabels([_("Volume"), *shown])
         table.toolTip = _("As read from DICOM or the frame labels; edit what is wrong or missing.")
+        fixed = qt.QSizePolicy.Fixed  # or what a lower tab has to spare is spread over its rows
+        table.setSizePolicy(qt.QSizePolicy.Expanding, fixed)
         header = table.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
