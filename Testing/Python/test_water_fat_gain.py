@@ -63,6 +63,17 @@ def test_phases_that_would_explain_a_gain_do_not_hide_it(factor):
         separated(brighter(phantom, factor, 2, 3))
 
 
+@pytest.mark.parametrize(("factor", "snr"), [(0.93, 60), (0.9, 40), (0.9, 30)])
+def test_phase_errors_that_a_gain_looks_like_do_not_decide_the_sense(factor, snr):
+    """By errors in either sense up to half of the body was swapped and confident."""
+    times = 1.2e-3 + 2e-3 * np.arange(4)
+    phantom = spine_phantom((5, 48, 48), times, snr, 1.5, off_resonance_hz=90)
+    with pytest.raises(
+        ValueError, match="sense cannot be told from these data if|another receiver"
+    ):
+        separated(brighter(phantom, factor, 2, 3))
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -153,6 +153,9 @@ def find_signal_model(
         instead = leads and readout == "auto" and (own_sample, own, senses, own_readout)
         chosen = _explanation(sample, shared, senses, readout, leads, instead or None)
         differ = _over_own_phases(chosen.case, sample, own_sample, own, own_readout)
+        if instead and differ <= _OWN and chosen.other is None:  # own phases were tried in vain
+            chosen = _explanation(sample, shared, senses, readout, leads)
+            differ = _over_own_phases(chosen.case, sample, own_sample, own, own_readout)
     by_own = common_phase is False or (common_phase is None and differ > _OWN)
     if by_own:  # what a wrong common phase leaves must not decide the sense
         sample, chosen = own_sample, _explanation(own_sample, own, senses, own_readout, False)
@@ -764,9 +767,13 @@ def _decided(found: _Explanation, sample: _Sample) -> str:
         fits = [_fits_in_one_field(sample, slab, each) for each in (case, other)]
         signals = VoxelSignals(sample.echoes).at(np.flatnonzero(slab))
         score = _likelihood_ratio(fits, signals, model, sample.r2star_per_s)
-    if score >= _SURE:
+    # Several errors make up for the sense of few echoes, as where a gain is at fault.
+    anything = case.lead and case.parts > 3 and sample.signals.shape[1] < 5
+    if score >= _SURE and not anything:
         return _SENSES[case.conjugated]
-    if score <= -_SURE:
+    if score <= -_SURE and case.parts > 1:
+        _check_explained(other, sample)
+    elif score <= -_SURE:
         found.case, found.other = other, case
         return _SENSES[other.conjugated]
     if _same_fractions(*[100 * each[:, FRACTION] for each in fits]):
