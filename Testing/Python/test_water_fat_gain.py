@@ -69,7 +69,7 @@ def test_phase_errors_that_a_gain_looks_like_do_not_decide_the_sense(factor, snr
     times = 1.2e-3 + 2e-3 * np.arange(4)
     phantom = spine_phantom((5, 48, 48), times, snr, 1.5, off_resonance_hz=90)
     with pytest.raises(
-        ValueError, match="sense cannot be told from these data if|another receiver"
+        ValueError, match=r"sense cannot be told from these data if|another receiver"
     ):
         separated(brighter(phantom, factor, 2, 3))
 

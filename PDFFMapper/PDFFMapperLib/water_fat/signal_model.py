@@ -147,21 +147,20 @@ def find_signal_model(
     bare = 2 * len(echoes) <= own.unknowns(r2star_per_s)
     if bare:
         own_sample, own_readout = sample.with_r2star(_USUAL_R2STAR_PER_S), "unipolar"
-    notes, differ, chosen = [], 0.0, None
+    differ, chosen = 0.0, None
     if common_phase is not False:
         leads = common_phase is None and len(echoes) > 3
-        instead = leads and readout == "auto" and (own_sample, own, senses, own_readout)
-        chosen = _explanation(sample, shared, senses, readout, leads, instead or None)
-        differ = _over_own_phases(chosen.case, sample, own_sample, own, own_readout)
-        if instead and differ <= _OWN and chosen.other is None:  # own phases were tried in vain
-            chosen = _explanation(sample, shared, senses, readout, leads)
+        instead = (own_sample, own, senses, own_readout) if leads and readout == "auto" else None
+        for own_phases in (instead, None):  # which may have been tried in vain
+            chosen = _explanation(sample, shared, senses, readout, leads, own_phases)
             differ = _over_own_phases(chosen.case, sample, own_sample, own, own_readout)
+            if differ > _OWN or chosen.other or not own_phases:
+                break
     by_own = common_phase is False or (common_phase is None and differ > _OWN)
     if by_own:  # what a wrong common phase leaves must not decide the sense
         sample, chosen = own_sample, _explanation(own_sample, own, senses, own_readout, False)
     _refuse_gain_of_phases(chosen.case, sample, shared, senses)
-    if len(senses) == 2:
-        notes.append(_decided(chosen, sample))
+    notes = [_decided(chosen, sample)] if len(senses) == 2 else []
     case, rivals = _told_by_header(chosen, header_readout if readout == "auto" else None)
     if readout == "auto":
         _check_explained(case, sample)
