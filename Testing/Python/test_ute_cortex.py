@@ -696,6 +696,18 @@ def test_thick_slices_of_a_shaft_that_tapers_blur_it_and_that_is_told(thickness)
     assert not any("leans" in note for note in straight.notes)
 
 
+@pytest.mark.parametrize(("thickness", "degrees"), [(5.0, 4.0), (3.0, 8.0)])
+def test_thick_slices_oblique_to_a_shaft_that_tapers_hold_its_pi(thickness, degrees):
+    truth = TaperingTibia(thickness=thickness, degrees=degrees, size=72)
+    found = find_cortex(ute_series(truth.volumes(5), KNOWN), 0.85)
+    assert found.sections.tilt_deg == pytest.approx(degrees, abs=0.5) and len(found.rings) == 5
+    thick, sd = found.thickness_mm()
+    assert abs(thick - truth.thickness_mm) < 1.96 * sd
+    levels = [one.told for one in found.rings.values()]
+    ratio = ratio_of_levels(levels, found.model_sd_mm).times(100)
+    assert ratio.lower < truth.porosity_index < ratio.upper
+
+
 def test_thick_slices_that_blur_an_oblique_bone_too_much_are_refused():
     steep = ObliqueTibia(degrees=20, ratio=6, full=6)
     with pytest.raises(ValueError, match=r"runs 20 degrees oblique to slices of 3 mm, whose"):

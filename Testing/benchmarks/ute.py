@@ -29,7 +29,7 @@ from PDFFMapperLib.ute.region_signal import RegionSignal, ratio_of  # noqa: E402
 from PDFFMapperLib.ute.ring_levels import ratio_of_levels  # noqa: E402
 from PDFFMapperLib.ute.tri_component import fit_tri_component, three_components  # noqa: E402
 from PDFFMapperLib.ute.tri_phase import fit_phased_components  # noqa: E402
-from phantoms.long_bones import ObliqueTibia, ring_in_slice  # noqa: E402
+from phantoms.long_bones import ObliqueTibia, TaperingTibia, ring_in_slice  # noqa: E402
 
 TE_SETS = {
     4: (0.032, 0.4, 2.2, 4.4),
@@ -279,6 +279,39 @@ def oblique(bones: int) -> None:
                 told(words, off / units[k], np.nan, np.abs(off) < 1.96 * sd)
 
 
+def tapering(bones: int) -> None:
+    print("Shafts that taper and lie oblique to slices of 3 mm (voxels of 0.5 mm), SNR 20:")
+    settings = SimpleNamespace(echo_times_s=None, sigma=5.0)
+    for thickness in (3, 5):
+        for percent, degrees in ((3, 4), (3, 10), (10, 4), (10, 10), (20, 4), (20, 10)):
+            truth = TaperingTibia(
+                thickness=thickness, taper=percent / 1000, degrees=degrees, size=72
+            )
+            rows, refused = [], 0
+            for seed in range(bones):
+                try:
+                    data = ute_series(truth.volumes(5, seed=seed), settings)
+                    found = find_cortex(data, PSF.default)
+                except ValueError:
+                    refused += 1
+                    continue
+                levels = [ring.told for ring in found.rings.values()]
+                ratio = ratio_of_levels(levels, found.model_sd_mm).times(100)
+                rows.append((ratio.value, ratio.lower, ratio.upper, *found.thickness_mm()))
+            words = f"{thickness} voxels, {percent} % in 10 mm, {degrees} degrees"
+            if not rows:
+                print(f"  {words}: all refused")
+                continue
+            value, lower, upper, thick, sd = np.array(rows).T
+            true = truth.porosity_index
+            half = np.mean(upper - lower) / 2
+            held = (lower <= true) & (true <= upper)
+            told(f"{words}, PI (told +-{half:.1f})", value - true, np.nan, held)
+            off = thick - truth.thickness_mm
+            told(f"{words}, thickness (voxels)", off / SPACING_MM[0], np.nan, abs(off) < 1.96 * sd)
+            print(f"  {refused} of {bones} refused")
+
+
 def thin_cortex(bones: int) -> None:
     print("SR and waters of the fitted ring, cortex of 2.9 voxels, 3 slices, SNR 20:")
     for fat in (0.9, 0.7):
@@ -375,7 +408,7 @@ def speed() -> None:
 PARTS = (
     bounds, maps, speed, porosity, two_components, three_components_of_regions,
     three_components_by_phases, ring_porosity, rings_found, cortex, one_image, oblique,
-    thin_cortex,
+    tapering, thin_cortex,
 )  # fmt: skip
 
 if __name__ == "__main__":

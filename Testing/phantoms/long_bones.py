@@ -188,7 +188,8 @@ class TaperingTibia(Tibia):
     """A shaft whose section shrinks along the bone, in slices of 3 mm whose middle one has truth.
 
     Attributes:
-        taper: share of its size that it loses in a mm.
+        taper: share of its size that it loses in a mm along itself.
+        degrees: between the bone and the slices' normal.
         profile: SD of the blur across the slices, of their thickness.
     """
 
@@ -198,28 +199,33 @@ class TaperingTibia(Tibia):
     size: int = 60
     fat_psf: float = 0.85
     taper: float = 0.01
+    degrees: float = 0.0
     profile: float = 0.85
 
-    def volumes(self, slices: int, te_ms: Sequence[float] = (TE_MS[0], 2.2)) -> list[Volume]:
+    def volumes(
+        self, slices: int, te_ms: Sequence[float] = (TE_MS[0], 2.2), seed: int = 0
+    ) -> list[Volume]:
         """One magnitude image per echo time, of one receiver with noise of SD 5."""
         fine, between = 4, SPACING_MM[1]  # layers a slice
         heights = between * (np.arange((slices + 4) * fine) / fine - (slices + 3) / 2)
         place = (np.arange(self.size * 4) - 1.5) / 4 - (self.size - 1) / 2
         row, column = np.meshgrid(place, place, indexing="ij")
-        phi, radius = np.arctan2(row, column), np.hypot(row, column)
-        blurs = self.fat_psf, self.psf, self.psf
-        layers = [
-            [
-                gaussian_filter(part.astype(np.float32), 4 * blur)[2::4, 2::4]
-                for part, blur in zip(
-                    self.parts(phi, radius / (1 - self.taper * height)), blurs, strict=True
-                )
-            ]
-            for height in heights
-        ]
+        tilt, layers = np.deg2rad(self.degrees), []
+        for height in heights / SPACING_MM[0]:
+            across = column * np.cos(tilt) - height * np.sin(tilt)
+            along = column * np.sin(tilt) + height * np.cos(tilt)
+            size = 1 - self.taper * SPACING_MM[0] * along
+            parts = self.parts(np.arctan2(row, across), np.hypot(row, across) / size)
+            blurs = self.fat_psf, self.psf, self.psf
+            layers.append(
+                [
+                    gaussian_filter(part.astype(np.float32), 4 * blur)[2::4, 2::4]
+                    for part, blur in zip(parts, blurs, strict=True)
+                ]
+            )
         parts = gaussian_filter1d(np.array(layers), fine * self.profile, axis=0)
         parts = np.moveaxis(parts[2 * fine : (2 + slices) * fine : fine], 1, 0)
-        rng, shade = np.random.default_rng(0), 1 - self.shading * np.linspace(0, 1, self.size)
+        rng, shade = np.random.default_rng(seed), 1 - self.shading * np.linspace(0, 1, self.size)
         grid, volumes = np.diag([-SPACING_MM[0], -SPACING_MM[0], between, 1.0]), []
         for te in te_ms:
             fat = fat_spectrum().modulation(np.array([te / 1e3]), self.field_t)[0]

@@ -32,7 +32,7 @@ LEAST_OFF = 0.05  # voxels (SD): a still limb is found within 0.1
 _UNTOLD = 0.2  # voxels: an SD above it tells no shift
 _FACTORS = (4, 2, 1)  # of pixels taken together, coarse to fine
 _LEAST_SIDE = 16  # pixels that a slice must keep
-_SLICES, _PLACES = 24, 40_000  # most that are compared
+_SLICES, _PLACES = 24, 40_000  # most that are compared; a quarter of these of coarse pixels
 _TURNING_SLICES = 5  # fewer tell no motion out of their plane
 _PLANAR, _CHI2_999 = (1, 2, 3), 16.3  # what moves in the slices; least that tells the other three
 _ALIKE = 12.0  # pixels of noise smoothed by 1 pixel that are worth one
@@ -229,7 +229,7 @@ class _Fit:
             self.open = [n for n in self.open if n in (1, 2)]
         last = np.array(first.shape) - 1
         self.middle = np.array([middle, *last[1:] / 2])
-        self.places = _places(first.shape, near)
+        self.places = _places(first.shape, _PLACES // 4 if coarse else _PLACES, near)
         self.edges = strength_and_slopes(first, self.places)
         self.reach = self._reach()
 
@@ -294,14 +294,14 @@ class _Fit:
         return factor, step, inner * rest / factor**2
 
 
-def _places(shape: tuple[int, ...], near: np.ndarray | None) -> np.ndarray:
-    """Up to 40,000 places of an image that are compared, of those `near` bone; shape (places, 3).
+def _places(shape: tuple[int, ...], most: int, near: np.ndarray | None) -> np.ndarray:
+    """Places of an image that are compared, of those `near` bone; shape (places, 3).
 
     Between pixels in both images: edges that are interpolated in one alone stick to its grid.
     """
     chosen = None if near is None else np.flatnonzero(near)
     size = int(np.prod(shape)) if near is None else len(chosen)
-    count = min(size, _PLACES)
+    count = min(size, most)
     places = np.random.default_rng(0).random((count, 3), np.float32)
     drawn = np.arange(count)
     if size > count:  # one of each of so many equal parts
