@@ -10,11 +10,13 @@ from MarrowAssessLib.scene import headless
 headless.start()
 
 import slicer  # noqa: E402
+from MarrowAssessLib.scene.spectrum_box import show_boxes  # noqa: E402
 from MarrowAssessLib.scene.spectrum_chart import spectrum_charts  # noqa: E402
 from MarrowAssessLib.scene.tables import chart_series, remove_chart  # noqa: E402
 from PDFFMapperLib.spectroscopy.fit import fit  # noqa: E402
 from PDFFMapperLib.spectroscopy.model import Choice  # noqa: E402
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated  # noqa: E402
+from vtkmodules.vtkCommonMath import vtkMatrix4x4  # noqa: E402
 
 
 def test_a_spectrum_is_a_chart_of_data_fit_components_and_residual():
@@ -48,3 +50,27 @@ def test_a_spectrum_is_a_chart_of_data_fit_components_and_residual():
     for one in charts:
         remove_chart(one)
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode") == 0
+
+
+def test_the_voxel_of_a_spectrum_is_a_box_in_the_frame_of_the_image():
+    slicer.mrmlScene.Clear(False)
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    turn = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
+    oblique = np.eye(4)
+    oblique[:3, :3] = turn * (12.0, -15.0, 18.0)  # of left hand, as scanners may write it
+    oblique[:3, 3] = 5.0, -20.0, 40.0
+    (box,) = show_boxes(segmentation, {"L3": oblique, "L4": None})
+    assert box.GetSize() == pytest.approx((12.0, 15.0, 18.0)) and box.GetLocked()
+    assert box.GetCenterWorld() == pytest.approx((5.0, -20.0, 40.0))
+    matrix = vtkMatrix4x4()
+    matrix.DeepCopy(box.GetObjectToWorldMatrix())
+    to_world = np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
+    assert np.linalg.det(to_world) == pytest.approx(1.0)
+    corner = np.linalg.solve(to_world, oblique @ (0.5, 0.5, 0.5, 1.0))
+    assert np.abs(corner[:3]) == pytest.approx([6.0, 7.5, 9.0])
+    oblique[:3, 3] = 6.0, -20.0, 40.0
+    assert show_boxes(segmentation, {"L3": oblique}) == [box]  # it moves with the next assessment
+    assert box.GetCenterWorld() == pytest.approx((6.0, -20.0, 40.0))
+    assert show_boxes(segmentation, {}) == []
+    for kind in ("vtkMRMLMarkupsROINode", "vtkMRMLMarkupsROIDisplayNode"):
+        assert slicer.mrmlScene.GetNumberOfNodesByClass(kind) == 0

@@ -32,6 +32,7 @@ from MarrowAssessLib.scene.shown import (
     live_results,
     shows_3d,
 )
+from MarrowAssessLib.scene.spectrum_box import show_boxes
 from MarrowAssessLib.scene.tables import remove_chart
 from MarrowAssessLib.scene.visibility import legend_of, show_in_3d, show_overlay
 
@@ -65,6 +66,8 @@ def show_live(
     """
     table = _update_table(assessment.results, segmentation)
     charts = update_charts(assessment, segmentation)
+    spectra = assessment.study.spectra
+    show_boxes(segmentation, {site: one.voxel_ras for site, one in spectra.items()})
     show_changes(segmentation, changes)
     if overlay:
         segments = segmentation.GetSegmentation()
@@ -91,6 +94,7 @@ def clear_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
     for chart in charts_of(segmentation):
         remove_chart(chart)
     segmentation.RemoveNodeReferenceIDs(CHART)
+    show_boxes(segmentation, {})
     show_changes(segmentation, ())
     show_overlay(segmentation, False)
 
@@ -99,6 +103,7 @@ def remove_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
     """Remove all that shows a segmentation's results, with a segmentation that goes."""
     for chart in charts_of(segmentation):
         remove_chart(chart)
+    show_boxes(segmentation, {})
     show_changes(segmentation, ())
     if legend := legend_of(segmentation):
         slicer.mrmlScene.RemoveNode(legend)

@@ -125,6 +125,7 @@ def _build_scene(assessment: Assessment) -> tuple[slicer.vtkMRMLScalarVolumeNode
     from MarrowAssessLib.scene.charts import age_chart
     from MarrowAssessLib.scene.overlay import show_results
     from MarrowAssessLib.scene.segments import regions_to_node
+    from MarrowAssessLib.scene.spectrum_box import show_boxes
     from MarrowAssessLib.scene.spectrum_chart import spectrum_charts
 
     study = assessment.study
@@ -137,7 +138,8 @@ def _build_scene(assessment: Assessment) -> tuple[slicer.vtkMRMLScalarVolumeNode
     charts = [chart for one in shared if (chart := age_chart(one, study.age_years))]
     for site, spectrum in study.spectra.items():
         charts += spectrum_charts(site, spectrum.fitted)
-    put_in_folder("MarrowAssess", [*volumes, segmentation, table, *charts])
+    boxes = show_boxes(segmentation, {site: one.voxel_ras for site, one in study.spectra.items()})
+    put_in_folder("MarrowAssess", [*volumes, segmentation, table, *charts, *boxes])
     return volumes[0], overlay
 
 

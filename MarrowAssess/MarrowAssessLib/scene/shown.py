@@ -8,9 +8,10 @@ import slicer
 
 # How a segmentation refers to what shows its results.
 TABLE, CHART = "MarrowAssess.table", "MarrowAssess.chart"
+BOX = "MarrowAssess.spectrum.box"  # of its voxel
 HEIGHTS = "MarrowAssess.heights"  # lines of the bodies' heights
 OVERLAY = ("MarrowAssess.labels", "MarrowAssess.label.lines", HEIGHTS)
-# Attributes of a chart: SharedReference.key, or the site of a spectrum.
+# Attributes of a chart: SharedReference.key, or the site of a spectrum (of its box as well).
 CURVE_ATTRIBUTE, SPECTRUM_ATTRIBUTE = "MarrowAssess.curve", "MarrowAssess.spectrum"
 PERSON = "MarrowAssess.patient"  # a chart's reference to the table of the patient's points
 SURFACE = "Closed surface"
@@ -33,7 +34,7 @@ def live_results(segmentation: slicer.vtkMRMLSegmentationNode) -> LiveResults | 
 def charts_of(
     segmentation: slicer.vtkMRMLSegmentationNode, role: str = CHART
 ) -> list[slicer.vtkMRMLPlotChartNode]:
-    """The charts that a segmentation refers to in a role: of what is shown of it, or of changes."""
+    """What a segmentation refers to in a role: charts of it or of changes, boxes of spectra."""
     count = segmentation.GetNumberOfNodeReferences(role)
     nodes = [segmentation.GetNthNodeReference(role, n) for n in range(count)]
     return [node for node in nodes if node is not None]
