@@ -23,6 +23,7 @@ from PDFFMapperLib.water_fat.neighborhood import (
     sum_around,
 )
 from PDFFMapperLib.water_fat.phase_place import refuse_phases_of_another_place
+from PDFFMapperLib.water_fat.shared_decay import shared_r2star
 from PDFFMapperLib.water_fat.signal_mask import background_noise, signal_mask, spread
 from PDFFMapperLib.water_fat.signal_model import (
     LeftOver,
@@ -64,13 +65,10 @@ MORE_THAN_NOISE = (
 _AGREED = 1.6  # scatter across the common phase of a neighborhood over that of noise
 _R2STAR_UNKNOWN_SD = 150.0  # 1/s; wider than the range of tissues
 _R2STAR_SPREAD = 50.0  # 1/s; SD of R2* around the mean of its neighborhood, taken widely
-# Typical SDs of a neighborhood over which the fit is so nonlinear that averages are biased, by a
-# point and more; simulated, by at most .6 below both.
-_IMPRECISE_PDFF, _IMPRECISE_R2STAR_PER_S = 0.05, 90.0
-_BORROWED = 0.1  # share of the voxels around that borrow R2* from which noise chooses them
+_HIDDEN_R2STAR_PER_S = 100.0  # typical SD around over which an own R2* is not to be relied on
 _MISFIT = 2.0  # times the noise of the images that a model leaves which mostly is misfit
-_R2STAR_SURE_SD = 50.0  # 1/s; an own R2* with less was not chosen by noise, whatever lies around
-USELESS_PDFF = 0.08  # the same of the PDFF alone, and half of what a single voxel may have
+_VAGUE_PDFF = 0.05  # typical SD around over which water and fat are exchanged where R2* is hidden
+USELESS_PDFF = 0.08  # typical SD around that leaves no PDFF, and half of what one voxel may have
 _LEAST_SIGNAL = 5.0  # noise SDs that the largest echo of a neighborhood should have
 _MANY = 50_000  # voxels that tell the usual residual
 _ERROR_SAMPLE = 16_000  # voxels to fit an error of the echoes to
@@ -85,7 +83,7 @@ class Doubt(IntFlag):
     FAILED = 8  # no fit; the values are NaN
     R2STAR_BORROWED = 16  # the echoes do not tell R2*; the fit expected that of the neighborhood
     CANCELED = 64  # water plus fat within an SD of 0; the PDFF is NaN
-    IMPRECISE = 32  # decay so fast, or noise so strong, around here that even averages are biased
+    IMPRECISE = 32  # decay so fast, or noise so strong, around here that the PDFF is not known
 
 
 @dataclass
@@ -96,10 +94,9 @@ class WaterFatResult:
         pdff_percent: 100 F / (W + F), signed: noise may carry it below 0 or above 100. Where water
             and fat have phases of their own, 100 |F| / (|W| + |F|) without the bias of noise.
         r2star_per_s: R2*, signed for the same reason; drawn to that of the voxels around where
-            noise hides it (`Doubt.R2STAR_BORROWED`). Where it does so in over a tenth of these,
-            noise chose which: these have NaN, and so have the others unless their SD is under 50
-            1/s; the PDFF of all stays, but where the model leaves twice the noise: these are
-            `Doubt.IMPRECISE`.
+            noise hides it in this one (`Doubt.R2STAR_BORROWED`). Where it typically does so around
+            here it is NaN, and the PDFF expects the R2* that the voxels share; where the model
+            leaves twice the noise these are `Doubt.IMPRECISE`.
         water: signal of water at echo time 0; its magnitude where phases are not common.
         fat: signal of fat at echo time 0, likewise.
         off_resonance_hz: field map.
@@ -308,8 +305,8 @@ class _Fits:
         freedom: numbers per voxel that no unknown takes.
         noise: SD around each voxel.
         failed: no fit, bool.
-        borrowed: R2* was drawn to that around, here and in few of the voxels around, bool.
-        among_borrowed: noise chose which of the voxels around had to borrow, bool.
+        borrowed: R2* was drawn to that around, bool.
+        hidden: around here noise hides R2*; the fit expected the one that the voxels share, bool.
         imprecise: around here noise is more than the fit bears, bool.
     """
 
@@ -320,7 +317,7 @@ class _Fits:
     noise: np.ndarray
     failed: np.ndarray
     borrowed: np.ndarray
-    among_borrowed: np.ndarray
+    hidden: np.ndarray
     imprecise: np.ndarray
 
 
@@ -360,30 +357,25 @@ def _fit_voxels(
         noise = _pooled_noise(mask, fits[:, RESIDUAL], failed, freedom)
     else:  # no residual to tell it by
         noise = np.full(len(fits), found.noise, np.float32)
-    borrowed, among, imprecise = np.zeros((3, len(fits)), bool)
+    borrowed, hidden, imprecise = np.zeros((3, len(fits)), bool)
     if r2star_per_s is None:
-        imprecise = _imprecise(mask, fits, noise, failed)
-        borrowed = _borrow_r2star(
-            mask,
-            fits,
-            noise,
-            failed,
-            lambda part, prior: fit(
-                signals.at(index[part]), model, None, found.off_resonance_hz[part], prior=prior
-            ),
-        )
-        around, all_around = sum_around(mask, [borrowed, np.ones(len(fits), np.float32)])
-        among = around > _BORROWED * all_around
+
+        def refit(part, decay, prior=None):
+            return fit(
+                signals.at(index[part]), model, decay, found.off_resonance_hz[part], prior=prior
+            )
+
+        of_r2star = _sds(fits, noise, failed)[1]
+        hidden = over_together(mask, [of_r2star], [_HIDDEN_R2STAR_PER_S])[0]
+        hidden &= ~_dark(mask, noise, largest_echo)  # which are marked
+        noise = _share_r2star(mask, fits, noise, failed, hidden, freedom, model, refit)
+        imprecise = _imprecise(mask, fits, noise, failed, hidden)
         if _left(noise, background) >= _MISFIT:  # R2* hides it, and the expected R2* holds it too
-            sure = noise * np.sqrt(fits[:, R2STAR_VARIANCE]) < _R2STAR_SURE_SD
-            imprecise |= among & (borrowed | ~sure)
-        # What noise chose keeps its PDFF: that of the others alone would be biased.
-        kept = borrowed & among & ~imprecise
-        fits[kept, R2STAR_VARIANCE] = np.inf
-        borrowed &= ~kept
-        among &= ~borrowed  # which are marked
+            imprecise |= hidden
+        borrowed = _borrow_r2star(mask, fits, noise, failed, hidden, refit)
+        fits[hidden, R2STAR_VARIANCE] = np.inf
     return _Fits(
-        fits, signal_energy, largest_echo, freedom, noise, failed, borrowed, among, imprecise
+        fits, signal_energy, largest_echo, freedom, noise, failed, borrowed, hidden, imprecise
     )
 
 
@@ -532,9 +524,7 @@ def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
         fractions = np.ascontiguousarray(fits[:, FRACTION])
     else:
         fractions = _magnitude_fraction(mask, fits, failed, fitted.noise, signed)
-    with np.errstate(divide="ignore"):
-        level = fitted.noise / fitted.largest_echo
-    dark = over_together(mask, [level], [1 / _LEAST_SIGNAL])[0]
+    dark = _dark(mask, fitted.noise, fitted.largest_echo)
     values = np.empty((len(_MAPS), count), np.float32)
     doubt = np.where(dark, np.uint8(Doubt.LOW_SIGNAL), np.uint8(0))
 
@@ -549,7 +539,7 @@ def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
             found.swap_margin[part],
             failed[part],
             fitted.borrowed[part],
-            fitted.among_borrowed[part],
+            fitted.hidden[part],
             fitted.imprecise[part],
             doubt[part],
             tuple(values[:, part]),
@@ -569,6 +559,13 @@ def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
     return WaterFatResult(**dict(zip(_MAPS, volumes, strict=True)), doubt=doubts, mask=mask)
 
 
+def _dark(mask, noise, largest_echo) -> np.ndarray:
+    """Voxels in whose neighborhood no echo has signal enough, bool."""
+    with np.errstate(divide="ignore"):
+        level = noise / largest_echo
+    return over_together(mask, [level], [1 / _LEAST_SIGNAL])[0]
+
+
 @njit(cache=True, nogil=True)
 def _small(bias, sd):
     """A second-order bias where it is one: at most a third of the SD, 0 where unknown."""
@@ -583,7 +580,7 @@ _LOW_SIGNAL, _POOR_FIT, _SWAP_RISK, _FAILED, _BORROWS, _IMPRECISE, _CANCELED = m
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _values(
-    fits, noise, energy, freedom, fractions, start_hz, margin, failed, borrowed, among_borrowed,
+    fits, noise, energy, freedom, fractions, start_hz, margin, failed, borrowed, hidden,
     imprecise, doubt, maps,
 ):  # fmt: skip
     """The values of each of `_MAPS` of voxels; their doubts are added to `doubt`.
@@ -594,14 +591,14 @@ def _values(
         fractions: of fat, by the signed or the magnitude signals.
         start_hz: off-resonance where there is no fit.
         margin: cost of exchanging water and fat.
-        failed, borrowed, among_borrowed, imprecise: as in `_Fits`.
+        failed, borrowed, hidden, imprecise: as in `_Fits`.
     """
     for v in range(len(fits)):
         fit, sd = fits[v], noise[v]
         pdff_sd = 100 * sd * np.sqrt(fit[FRACTION_VARIANCE])
         r2star_sd = sd * np.sqrt(fit[R2STAR_VARIANCE])
         residual = np.sqrt(fit[RESIDUAL] / max(energy[v], 1e-30))
-        left = np.sqrt(fit[RESIDUAL] / max(freedom, 1))
+        left = np.sqrt(fit[RESIDUAL] / max(freedom + hidden[v], 1))
         canceled = not failed[v] and not sd**2 * fit[TOTAL_VARIANCE] < _LEAST_TOTAL**-2
         doubt[v] |= (
             _POOR_FIT * (left > 3 * sd and residual > 0.05)
@@ -616,7 +613,7 @@ def _values(
         if not failed[v] and not canceled:
             maps[0][v] = 100 * fractions[v] - _small(100 * sd**2 * fit[FRACTION_BIAS], pdff_sd)
             maps[6][v] = pdff_sd
-        if not failed[v] and (not among_borrowed[v] or r2star_sd < _R2STAR_SURE_SD):
+        if not failed[v] and not hidden[v]:
             maps[1][v] = fit[R2STAR] - _small(sd**2 * fit[R2STAR_BIAS], r2star_sd)
             maps[7][v] = r2star_sd
         if not failed[v]:
@@ -638,7 +635,8 @@ def _without_r2star(result: WaterFatResult) -> list[str]:
     share = 100 * untold / confident
     return [
         f"{untold} voxels ({share:.2g} % of the confident ones) have a PDFF but no R2*: noise "
-        "hides R2* in over a tenth of the voxels around them, and would choose those that tell one."
+        "hides that of single voxels there, and the PDFF was fitted with the one that the voxels "
+        "around share."
     ]
 
 
@@ -760,21 +758,24 @@ def _along_common_phase(mask, water, fat, relative, sd, expected):
     return np.cos(relative - lead), agreed
 
 
-def _imprecise(mask, fits, noise, failed) -> np.ndarray:
-    """Voxels in whose neighborhood noise is more than the fit can bear without bias, bool."""
-    pdff, r2star = np.empty((2, len(fits)), np.float32)
-    by_parts(
-        lambda part: _sds(fits[part], noise[part], failed[part], pdff[part], r2star[part]),
-        len(fits),
-    )
-    limits = _IMPRECISE_PDFF, _IMPRECISE_R2STAR_PER_S, USELESS_PDFF
-    vague, hidden, useless = over_together(mask, [pdff, r2star, pdff], limits)
+def _imprecise(mask, fits, noise, failed, hidden) -> np.ndarray:
+    """Voxels in whose neighborhood noise is more than the fit can bear, bool."""
+    pdff, _ = _sds(fits, noise, failed)
+    vague, useless = over_together(mask, [pdff, pdff], [_VAGUE_PDFF, USELESS_PDFF])
     return (vague & hidden) | useless | ~(pdff < 2 * USELESS_PDFF)
 
 
+def _sds(fits, noise, failed) -> np.ndarray:
+    """SDs of the fraction and of R2* (1/s) of voxels, shape (2, voxels); NaN without a fit."""
+    sds = np.empty((2, len(fits)), np.float32)
+    by_parts(
+        lambda part: _write_sds(fits[part], noise[part], failed[part], *sds[:, part]), len(fits)
+    )
+    return sds
+
+
 @njit(cache=True, nogil=True)
-def _sds(fits, noise, failed, of_fraction, of_r2star):
-    """SDs of the fraction and of R2* (1/s) of voxels; NaN without a fit."""
+def _write_sds(fits, noise, failed, of_fraction, of_r2star):
     for v in range(len(fits)):
         of_fraction[v] = of_r2star[v] = np.nan
         if not failed[v]:
@@ -782,7 +783,43 @@ def _sds(fits, noise, failed, of_fraction, of_r2star):
             of_r2star[v] = noise[v] * np.sqrt(fits[v, R2STAR_VARIANCE])
 
 
-def _borrow_r2star(mask, fits, noise, failed, refit) -> np.ndarray:
+def _share_r2star(mask, fits, noise, failed, hidden, freedom, model, refit) -> np.ndarray:
+    """Fit voxels again of neighborhoods where noise hides R2*, expecting the one that they share.
+
+    Args:
+        mask: the voxels fitted.
+        fits: of these, changed in place.
+        noise: SD of each.
+        failed: have no fit; changed in place.
+        hidden: the voxels to fit again, bool.
+        freedom: numbers per voxel that no unknown takes.
+        model: echo times and fat.
+        refit: fits voxels, by their place in `fits`, at an R2* or with a prior of (R2*, weight).
+
+    Returns:
+        The noise SD of each voxel, by what these leave now.
+    """
+    chosen = np.flatnonzero(hidden)
+    if not chosen.size:
+        return noise
+    shared, unsure = shared_r2star(mask, chosen, noise, model, refit)
+
+    def fit_again(start: int) -> None:
+        here = slice(start, start + _CHUNK)
+        part = chosen[here]
+        prior = shared[here], noise[part] ** 2 / (_R2STAR_SPREAD**2 + unsure[here] ** 2)
+        fits[part] = refit(part, None, prior)
+        failed[part] = _failed(fits[part])
+
+    run_parallel(fit_again, range(0, len(chosen), _CHUNK))
+    if freedom <= 0:
+        return noise
+    # Of these R2* is hardly an unknown any more.
+    left = fits[:, RESIDUAL] * np.where(hidden, np.float32(freedom / (freedom + 1)), 1)
+    return _pooled_noise(mask, left, failed, freedom)
+
+
+def _borrow_r2star(mask, fits, noise, failed, hidden, refit) -> np.ndarray:
     """Fit voxels again whose echoes do not tell R2*, expecting that of the voxels around them.
 
     An R2* far from any tissue's, or none, spoils the PDFF with it. Elsewhere no prior is used, so
@@ -811,12 +848,13 @@ def _borrow_r2star(mask, fits, noise, failed, refit) -> np.ndarray:
         lambda part: _hides_r2star(variance[part], *sums[:, part], around[part], again[part]),
         len(fits),
     )
+    again &= ~hidden
     chosen = np.flatnonzero(again)
 
     def fit_again(start: int) -> None:
         part = chosen[start : start + _CHUNK]
         prior = around[part], (noise[part] / _R2STAR_SPREAD) ** 2
-        fits[part] = refit(part, prior)
+        fits[part] = refit(part, None, prior)
         failed[part] = _failed(fits[part])
 
     run_parallel(fit_again, range(0, len(chosen), _CHUNK))
