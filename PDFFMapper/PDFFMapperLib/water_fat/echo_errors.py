@@ -260,6 +260,7 @@ def refine_error(
         both = _refined(sample, model, both.error, 0.0, True, False)
     else:
         sample = few
+    both = _without_bias(both, sample, model, True)  # of three echoes noise alone makes one of 5 %
     value, sd = float(both.error.amplitude[0]), both.amplitude_sd
     effect = both.pdff_by_amplitude
     if abs(value) < 4 * sd:
@@ -277,7 +278,7 @@ def refine_error(
         4 * np.hypot(parts[0][1], parts[1][1]), 0.25 * abs(value)
     )
     if agree and sd * effect < _LARGEST_SD and abs(value) < 0.3:
-        return _without_bias(both, sample, model, True), (
+        return both, (
             f"Odd and even echoes differ in amplitude by {200 * value:.1f} +- {200 * sd:.1f} %, "
             "which was corrected; uncorrected it would change the PDFF by "
             f"{abs(value) * effect:.1f} points in a typical voxel, and its uncertainty leaves "

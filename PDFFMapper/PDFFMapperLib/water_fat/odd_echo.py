@@ -18,16 +18,19 @@ POOR_NOISE, POOR_SIGNAL = 3.0, 0.05
 _CURED = 0.25  # most of the poorly fitted voxels that may stay so without the echo in question
 
 
-def poor_share(signals: np.ndarray, residuals: np.ndarray, unknowns: int) -> float:
+def poor_share(
+    signals: np.ndarray, residuals: np.ndarray, unknowns: int, least_noise: float = 0.0
+) -> float:
     """Share of voxels of which a fit leaves far more than noise.
 
     Args:
         signals: complex, shape (voxels, echoes).
         residuals: sums of squares, shape (voxels,).
         unknowns: numbers fitted to each voxel.
+        least_noise: SD of the images' noise, of which a fit of few echoes leaves less.
     """
     energy = (np.abs(signals) ** 2).sum(1)
-    noise = noise_sd(residuals, signals, unknowns)
+    noise = max(noise_sd(residuals, signals, unknowns), least_noise)
     sd = np.sqrt(residuals / max(2 * signals.shape[1] - unknowns, 1))
     with np.errstate(invalid="ignore", divide="ignore"):
         poor = ~((sd < POOR_NOISE * noise) | (residuals < POOR_SIGNAL**2 * energy))

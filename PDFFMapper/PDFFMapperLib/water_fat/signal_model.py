@@ -421,7 +421,7 @@ def _check_contradiction(
     if case.error:
         signals = without_error(signals, case.error.error.exponents(sample.place))
     unknowns = case.model.unknowns(sample.r2star_per_s)
-    share = poor_share(signals, case.fits[:, RESIDUAL], unknowns)
+    share = poor_share(signals, case.fits[:, RESIDUAL], unknowns, sample.background_noise)
     if mixed is not None and share >= _TAIL:  # its phase may be no polynomial
         share = min(share, _poor_mixed(signals, case.model, sample.r2star_per_s, mixed))
     if len(signals) < _FEW or 2 * count <= unknowns or share < _TAIL:
