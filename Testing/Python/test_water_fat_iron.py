@@ -40,14 +40,17 @@ def test_marrow_with_iron_is_fitted_without_bias(dark_marrow):
         fitted = here & result.confident
         fractions, decays = result.pdff_percent[fitted], result.r2star_per_s[fitted]
         decays = decays[np.isfinite(decays)]  # not told beside what hardly tells it
-        assert fitted.sum() > 0.94 * here.sum(), r2star
-        unsure = 3 / np.sqrt(fitted.sum())
-        assert abs(fractions.mean() - pdff) < 0.2 + unsure * fractions.std(), r2star
-        if r2star > 500:
-            assert decays.size == 0  # noise would choose which are told
+        unsure = 3 / np.sqrt(max(fitted.sum(), 1))
+        if r2star > 500:  # refused, or right; noise would choose which R2* are told
+            assert decays.size == 0
+            if fitted.sum() < 0.02 * here.sum():
+                assert (result.doubt[here] & Doubt.IMPRECISE > 0).mean() > 0.7
+                continue
         else:
             assert decays.size > 0.8 * fitted.sum(), r2star
             assert abs(decays.mean() - r2star) < 1 + unsure * decays.std(), r2star
+        assert fitted.sum() > 0.94 * here.sum(), r2star
+        assert abs(fractions.mean() - pdff) < 0.2 + unsure * fractions.std(), r2star
         off = np.abs(fractions - pdff) / result.pdff_sd[fitted]
         assert 0.9 < (off < 1.96).mean(), r2star
 
