@@ -172,6 +172,16 @@ def test_fat_that_is_not_suppressed_is_told_by_back_fat_and_csf(fat, csf, doubte
     assert why in verdict(found) and bool(found.signatures) == bool(said)
 
 
+def test_a_fat_suppressed_image_that_ends_below_a_level_is_judged_by_the_others(spine):
+    """A T1 and a shorter STIR were refused as a study: "holds no finite value"."""
+    array = spine.grid.array.copy()
+    (outside,) = (r for r in spine.regions if r.name == "L1 marrow")
+    array[outside.box] = np.nan
+    found = measure(with_volumes(spine, FS_T2=array))
+    sites = {one.site for one in found.measurements if one.quantity == "fs_t2_marrow_muscle"}
+    assert "L1" not in sites and "L2" in sites
+
+
 @pytest.mark.parametrize(("ratio", "told"), [(0.4, False), (1.2, False), (2.5, True)])
 def test_in_and_opposed_phase_that_are_exchanged_are_told(spine, ratio, told):
     """Healthy marrow, exchanged, read as infiltrated: no signal drop."""

@@ -166,9 +166,16 @@ class Book:
                 said.append(f"{', '.join(names)} {verb} where {contrast.value} has no values")
         if len(covered) == len(self.regions):
             return self, []
+        return self._of(covered), said
+
+    def undoubted(self) -> Book:
+        """The book of the regions of which nothing says that they may be another structure."""
+        return self._of({name: one for name, one in self.regions.items() if not one.doubtful})
+
+    def _of(self, regions: dict[str, Region]) -> Book:
         book = copy(self)
-        book.regions, book._once = covered, {}
-        return book, said
+        book.regions, book._once = regions, {}
+        return book
 
     def image(self, quantity: Quantity, contrast: Contrast) -> Volume:
         """The image that a quantity is measured in: corrected where that applies to it."""

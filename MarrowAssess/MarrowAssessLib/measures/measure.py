@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from PDFFMapperLib.maps.progress import Progress, share, tell
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
-from MarrowAssessLib.catalogue.quantities import QUANTITIES, Quantity
+from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
 from MarrowAssessLib.measures import exchanged_phases, plain_t1, suppressed_fat
 from MarrowAssessLib.measures.book import Book, Settings
 from MarrowAssessLib.measures.cautions import add_cautions
@@ -28,6 +28,10 @@ _JUDGES = {
     Contrast.FS_T2: suppressed_fat,
     Contrast.OPPOSED_PHASE: exchanged_phases,
 }  # of what an image was given as
+_OF_IMAGE = (
+    Method.TISSUE_RATIO, Method.LEVELS_OVER_CSF, Method.SNR_SCORE, Method.OPPOSED_RATIO,
+    Method.SIGNAL_DROP, Method.FAT_IF_WATER_DOMINATES, Method.FAT_IF_FAT_DOMINATES,
+)  # fmt: skip
 
 
 def measure(
@@ -124,11 +128,28 @@ def _measure(book: Book, quantities: Iterable[Quantity]) -> Measured:
     )
     for measurement in measured.measurements:
         add_cautions(book, measurement)
-    for contrast, judge in _JUDGES.items():
-        if why := judge.contradiction(book, measured.measurements):
-            plain_t1.mark(measured.measurements, contrast, why)
-            measured.contradicted[contrast.value] = why
+    _judge(book, measured)
     return measured
+
+
+def _judge(book: Book, measured: Measured) -> None:
+    """Where undoubted regions say that an image is none of its name, compare it with nothing."""
+    right = book.undoubted()
+    doubtful = book.regions.keys() - right.regions.keys()
+    sure = [one for one in measured.measurements if doubtful.isdisjoint(one.regions)]
+    for contrast, judge in _JUDGES.items():
+        if why := judge.contradiction(right, sure):
+            measured.contradicted[contrast.value] = why
+            _mark(measured.measurements, contrast, why)
+
+
+def _mark(measured: Sequence[Measurement], contrast: Contrast, why: str) -> None:
+    """Take what was measured on one image out of all comparison, and say why."""
+    for one in measured:
+        quantity = QUANTITIES[one.quantity]
+        if contrast in quantity.images and quantity.method in _OF_IMAGE:
+            one.comparable = False
+            one.cautions.append(why)
 
 
 def _identity(one: Measurement) -> tuple:

@@ -21,22 +21,21 @@ from MarrowAssessLib.measures.measurement import Measurement
 # gradient echoes had 0.16 to 0.24.
 DARKEST = 0.5
 EXCHANGED = 1.3  # marrow/muscle on T1 over that on T2; 0.3 in a volunteer, 3 when exchanged
-_OF_IMAGE = (
-    Method.TISSUE_RATIO, Method.LEVELS_OVER_CSF, Method.SNR_SCORE, Method.OPPOSED_RATIO,
-    Method.SIGNAL_DROP, Method.FAT_IF_WATER_DOMINATES, Method.FAT_IF_FAT_DOMINATES,
-)  # fmt: skip
 
 
 def contradiction(book: Book, measured: Sequence[Measurement]) -> str:
-    """Why the T1 image is none, as a sentence; "" where nothing speaks against it."""
+    """Why the T1 image is none, as a sentence; "" where nothing speaks against it.
+
+    Args:
+        book, measured: of undoubted regions alone.
+    """
     if Contrast.T1 not in book.acquired:
         return ""
-    right = [one for one in measured if not any(_doubtful(book, name) for name in one.regions)]
-    discs = [one.value for one in right if one.quantity == "t1_marrow_disc"]
+    discs = [one.value for one in measured if one.quantity == "t1_marrow_disc"]
     over_csf = [
-        one.value for one in right if QUANTITIES[one.quantity].method is Method.LEVELS_OVER_CSF
+        one.value for one in measured if QUANTITIES[one.quantity].method is Method.LEVELS_OVER_CSF
     ]
-    if not _header_tells_order(book) and (exchanged := _exchanged(right)):
+    if not _header_tells_order(book) and (exchanged := _exchanged(measured)):
         return exchanged
     if discs and (middle := float(np.median(discs))) < DARKEST:
         why = f"marrow has {100 * middle:.0f} % of the disc's signal, less than infiltrated marrow"
@@ -57,10 +56,10 @@ def _header_tells_order(book: Book) -> bool:
     return bool(t1 and t2 and t1 < t2)
 
 
-def _exchanged(right: Sequence[Measurement]) -> str:
+def _exchanged(measured: Sequence[Measurement]) -> str:
     """Muscle is darker on T2 than on T1, beside marrow: its T2 is the shortest."""
     found = {quantity: {} for quantity in ("t1_marrow_muscle", "t2_marrow_muscle")}
-    for one in right:
+    for one in measured:
         found.get(one.quantity, {})[one.site] = one.value
     on_t1, on_t2 = found.values()
     sites = [site for site in on_t1 if site in on_t2]
@@ -74,16 +73,3 @@ def _exchanged(right: Sequence[Measurement]) -> str:
         f"{first:.1f} times as bright as muscle in it and {second:.1f} times in the T2, where "
         "muscle should be the darker one; or fat is suppressed there. Name the images anew."
     )
-
-
-def mark(measured: Sequence[Measurement], contrast: Contrast, why: str) -> None:
-    """Take what was measured on one image out of all comparison, and say why."""
-    for one in measured:
-        quantity = QUANTITIES[one.quantity]
-        if contrast in quantity.images and quantity.method in _OF_IMAGE:
-            one.comparable = False
-            one.cautions.append(why)
-
-
-def _doubtful(book: Book, name: str) -> bool:
-    return name in book.regions and book.regions[name].doubtful

@@ -15,6 +15,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.measures.book import Book
 from MarrowAssessLib.measures.measurement import Measurement
+from MarrowAssessLib.study.regions import Region
 
 # Back fat over erector muscle, in the middle of all levels: 1.7 and 2.2 in two TIRM whose fat is
 # left bright near the coil, 6.9 to 11 in five plain T2, 3.3 to 4.0 in three T1.
@@ -29,11 +30,15 @@ def contradiction(book: Book, measured: Sequence[Measurement]) -> str:
     """Why the fat-suppressed T2 image is none, as a sentence; "" where nothing speaks against it.
 
     On grids whose axes are not the patient's, and where fat is not in view, nothing does.
+
+    Args:
+        book, measured: of undoubted regions alone.
     """
     marrow = [one.value for one in measured if one.quantity == _RATIO.key]
     if not marrow:
         return ""
-    fat, csf = _back_fat_over_muscle(book), _csf_over_marrow(book)
+    seen, _ = book.within(_RATIO)
+    fat, csf = _back_fat_over_muscle(seen), _csf_over_marrow(seen)
     if fat > UNSUPPRESSED:
         why = f"fat under the skin of the back is {fat:.0f} times as bright as muscle"
     elif csf < DARK_CSF and fat > BRIGHT_FAT * float(np.median(marrow)):
@@ -49,9 +54,9 @@ def contradiction(book: Book, measured: Sequence[Measurement]) -> str:
 def _back_fat_over_muscle(book: Book) -> float:
     """The brightest layer straight behind each level, over muscle; NaN without such muscle."""
     image = book.image(_RATIO, Contrast.FS_T2)
-    levels = [image.to_ras(one.centroid_ijk()) for one in _right(book, Role.MARROW)]
+    levels = [image.to_ras(one.centroid_ijk()) for one in _vertebrae(book)]
     signals, behind = [], []
-    for muscle in _right(book, Role.MUSCLE):
+    for muscle in book.of(Role.MUSCLE):
         center = image.to_ras(muscle.centroid_ijk())
         nearest = min(levels, key=lambda level: float(np.linalg.norm(level - center)), default=None)
         if nearest is None:
@@ -74,20 +79,19 @@ def _back_fat_over_muscle(book: Book) -> float:
 
 
 def _csf_over_marrow(book: Book) -> float:
-    """Of what may be another structure nothing is said: NaN."""
+    """NaN where one of them is missing."""
     csf, marrow = (
-        [book.statistics(_RATIO, one, Contrast.FS_T2).median for one in _right(book, role)]
-        for role in (Role.CSF, Role.MARROW)
+        [book.statistics(_RATIO, one, Contrast.FS_T2).median for one in regions]
+        for regions in (book.of(Role.CSF), _vertebrae(book))
     )
     if not (csf and marrow and np.median(marrow) > 0):
         return np.nan
     return float(np.median(csf) / np.median(marrow))
 
 
-def _right(book: Book, role: Role) -> list:
-    """Of marrow, vertebrae that have back muscle behind them."""
-    found = [one for one in book.of(role) if not one.doubtful and one.voxels]
-    return [one for one in found if one.site[:1] in "TL"] if role is Role.MARROW else found
+def _vertebrae(book: Book) -> list[Region]:
+    """Marrow that has back muscle behind it."""
+    return [one for one in book.of(Role.MARROW) if one.site[:1] in "TL"]
 
 
 _RATIO = QUANTITIES["fs_t2_marrow_muscle"]
