@@ -342,11 +342,14 @@ def small_study(image: Volume, shape=SHAPE) -> Study:
     return Study({Contrast.T1: image}, [region, muscle], 55, "F", {"spine": "found"})
 
 
-def test_a_doubtful_region_stays_doubtful(folder, tmp_path):
+def test_a_doubtful_region_stays_doubtful_and_pieces_stay_pieces(folder, tmp_path):
     image = only_volume(folder / "t1")
-    export.write_dicom(assess(small_study(image)), tmp_path)
-    back, _ = regions_from_segmentation(tmp_path / "segmentation.dcm", [image]).regions
-    assert back.doubtful and back.cautions == ["It may be L2."]
+    study = small_study(image)
+    study.regions[1].pieces = True
+    export.write_dicom(assess(study), tmp_path)
+    back, muscle = regions_from_segmentation(tmp_path / "segmentation.dcm", [image]).regions
+    assert back.doubtful and back.cautions == ["It may be L2."] and not back.pieces
+    assert muscle.pieces and not muscle.cautions
     assert dcmread(tmp_path / "segmentation.dcm").SegmentSequence[0].SegmentAlgorithmType == (
         "AUTOMATIC"
     )

@@ -7,6 +7,7 @@ import pytest
 from MarrowAssessLib.catalogue.anatomy import Role, spine_levels
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.measures.measure import measure
+from MarrowAssessLib.measures.muscle import muscle_sections
 from MarrowAssessLib.placement import tissue
 from MarrowAssessLib.placement.body import _doubts, _typical, eroded, place_body
 from MarrowAssessLib.placement.column import renamed
@@ -262,7 +263,8 @@ def test_each_level_has_muscle_beside_it_and_its_ratio_s_interval_holds_the_trut
     in_canal = (np.abs(x) < 9) & (y < -21) & (y > -34)
     assert not (in_column | in_canal | (y < -62)).any()
     marrow, muscle = (CONTRASTS[contrast][n] for n in (0, 5))
-    found = measure(Study({Contrast[contrast.upper()]: volume}, column.found_regions()))
+    study = Study({Contrast[contrast.upper()]: volume}, column.found_regions())
+    found = measure(study)
     ratios = [m for m in found.measurements if m.quantity == f"{contrast}_marrow_muscle"]
     assert [one.site for one in ratios] == ["L1", "L2", "L3", "L4", "L5"]
     for one in ratios:
@@ -270,6 +272,9 @@ def test_each_level_has_muscle_beside_it_and_its_ratio_s_interval_holds_the_trut
         assert beside.size > 1000 or one.site in ("L3", "L4")
         low, high = one.ci95
         assert low < one.value < 1.02 * marrow / muscle < 1.02 * high
+    areas = {m.site for m in found.measurements if m.quantity == "muscle_csa"}
+    assert "left psoas" in areas and STRIPS not in areas  # of pieces none means anything
+    assert {one.site for one in muscle_sections(study)} == areas
 
 
 def test_no_strip_is_drawn_where_one_side_has_turned_to_fat():

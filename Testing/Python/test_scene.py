@@ -220,6 +220,7 @@ def test_region_outside_the_volume_is_refused(volume, regions):
 
 def test_seg_nrrd_is_read_by_its_codes_or_names(volume, regions, tmp_path):
     volume_node = volume_to_node(volume)
+    regions[4].pieces = True
     node = regions_to_node(regions, volume_node)
     segmentation = node.GetSegmentation()
     for segment_id in segmentation.GetSegmentIDs():
@@ -238,6 +239,8 @@ def test_seg_nrrd_is_read_by_its_codes_or_names(volume, regions, tmp_path):
     assert found["left psoas"] == (Role.MUSCLE, "left psoas")
     assert found["L3-L4 disc"] == (Role.DISC, "L3-L4")
     assert found["S1 marrow"] == (Role.MARROW, "S1")
+    for regions_read in (read, regions_from_node(node, volume_node)):
+        assert [r.name for r in regions_read if r.pieces] == ["left psoas"]
 
 
 # Terminology

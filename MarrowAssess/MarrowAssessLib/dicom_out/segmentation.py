@@ -19,7 +19,7 @@ from pydicom.sr.coding import Code
 
 from MarrowAssessLib.catalogue.terminology import SIDES, site_and_side, tissues
 from MarrowAssessLib.dicom_out.codes import labels_of, plain
-from MarrowAssessLib.sources.segmentations import DOUBTFUL
+from MarrowAssessLib.sources.segmentations import DOUBTFUL, PIECES
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
 
@@ -134,6 +134,8 @@ def _description(number: int, region: Region, label: str, source: Source, kind: 
 
 def _told(region: Region) -> str:
     """What must be known of a region, as `sources.segmentations` reads it again."""
+    if region.pieces:  # nothing is said of it otherwise
+        return PIECES
     text = " ".join(region.cautions)
     return (f"{DOUBTFUL} {text}" if region.doubtful else text)[:_DESCRIPTION]
 

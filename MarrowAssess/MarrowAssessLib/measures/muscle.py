@@ -44,15 +44,18 @@ class Section:
 
 def muscle_sections(study: Study) -> list[Section]:
     """Every slice of every muscle of a study, as drawn, region by region from the first slice."""
-    muscles = study.with_role(Role.MUSCLE)
+    muscles = [one for one in study.with_role(Role.MUSCLE) if not one.pieces]
     fat = next((one for one in _FAT_MAPS if one in study.volumes), None)
     return [section for one in muscles for section in _sections(study, one, fat)]
 
 
 def cross_section(book: Book, quantity: Quantity) -> list[Measurement]:
     """Largest area across the voxel axis nearest the body's long axis, in cm^2, without erosion."""
-    regions = (region for region in book.drawn if region.role is quantity.measured)
-    return [_cross_section(book, quantity, region) for region in regions]
+    return [
+        _cross_section(book, quantity, region)
+        for region in book.drawn
+        if region.role is quantity.measured and not region.pieces
+    ]
 
 
 def _cross_section(book: Book, quantity: Quantity, region: Region) -> Measurement:

@@ -278,7 +278,8 @@ def _together(pieces: list[Placement], apart: list[Placement]) -> Placement:
             there = np.subtract(one.offset, low)
             box = tuple(slice(a, a + n) for a, n in zip(there, one.mask.shape, strict=True))
             mask[box][one.mask] = kept
-        return Region(f"{STRIPS} muscle", Role.MUSCLE, STRIPS, mask, tuple(map(int, low)))
+        name, offset = f"{STRIPS} muscle", tuple(map(int, low))
+        return Region(name, Role.MUSCLE, STRIPS, mask, offset, pieces=True)
 
     return Placement(whole("body"), whole("roi"))
 

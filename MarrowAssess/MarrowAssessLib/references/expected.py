@@ -29,7 +29,7 @@ import numpy as np
 
 from MarrowAssessLib.catalogue.patient import SEX_WORDS, age_text
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
-from MarrowAssessLib.references.distributions import Distribution, all_distributions
+from MarrowAssessLib.references.distributions import Distribution, all_distributions, published
 from MarrowAssessLib.references.notes import notes_on
 from MarrowAssessLib.references.own_controls import ANCHOR_AGE_YEARS, Anchor, anchors
 from MarrowAssessLib.references.question import Question
@@ -214,7 +214,7 @@ def no_reference_reason(
 def in_far_field(quantity: str, field_strength_t: float | None) -> bool:
     """Whether a quantity depends on field strength and no source is near that of the images."""
     measured_alike = "vbq" if quantity.startswith("vbq") else quantity  # of other vertebrae
-    known = {d.field_strength_t for d in all_distributions(measured_alike)} - {None}
+    known = {d.field_strength_t for d in published().get(measured_alike, ())} - {None}
     if not field_strength_t or not known:
         return False
     return all(max(f / field_strength_t, field_strength_t / f) > FAR_FIELD for f in known)

@@ -32,6 +32,7 @@ ROLE_TAG = "MarrowAssess.Role"
 SITE_TAG = "MarrowAssess.Site"
 CAUTIONS_TAG = "MarrowAssess.Cautions"
 DOUBTFUL_TAG = "MarrowAssess.Doubtful"
+PIECES_TAG = "MarrowAssess.Pieces"
 
 
 def regions_to_node(
@@ -106,6 +107,8 @@ def _segment(region: Region, image: slicer.vtkOrientedImageData, label: int) -> 
         segment.SetTag(CAUTIONS_TAG, _tag_text(region.cautions))
     if region.doubtful:
         segment.SetTag(DOUBTFUL_TAG, "1")
+    if region.pieces:
+        segment.SetTag(PIECES_TAG, "1")
     segment.AddRepresentation(LABELMAP, image)
     segment.SetLabelValue(label)
     return segment
@@ -171,6 +174,7 @@ def regions_from_node(
                 said = lies_outside(part, volume_node.GetName(), "it was left out")
                 region.cautions = [*cautions, said]
         region.doubtful = is_doubtful(segment)
+        region.pieces = segment_tag(segment, PIECES_TAG) == "1"
         regions.append(region)
     return regions
 

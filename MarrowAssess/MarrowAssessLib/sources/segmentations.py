@@ -19,6 +19,7 @@ from MarrowAssessLib.study.regions import Region
 
 # How the description of a DICOM segment begins where it may be another structure.
 DOUBTFUL = "Doubtful:"
+PIECES = "Pieces of muscle."  # and the whole of it where no area of it means anything
 
 
 @dataclass
@@ -84,6 +85,8 @@ def _cautions(segment: DicomSegment) -> dict[str, str]:
     """What this software wrote of a region that must be known, as tags."""
     if not segment.is_ours or not segment.description:
         return {}
+    if segment.description == PIECES:
+        return {"MarrowAssess.Pieces": "1"}
     doubtful = segment.description.startswith(DOUBTFUL)
     text = segment.description.removeprefix(DOUBTFUL).strip()
     return {
@@ -166,6 +169,7 @@ def _take(
     region = Region.from_mask(name, role, site, mask)
     region.cautions = json.loads(tags.get("MarrowAssess.Cautions", "[]"))
     region.doubtful = tags.get("MarrowAssess.Doubtful") == "1"
+    region.pieces = tags.get("MarrowAssess.Pieces") == "1"
     if region.voxels:
         found.regions.append(region)
     else:

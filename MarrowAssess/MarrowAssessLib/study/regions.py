@@ -32,6 +32,8 @@ class Region:
             right; its numbers then get no verdict.
         outline: of the whole vertebral body that the region lies in, where it was found (a
             placement.vertebra.Surface).
+        pieces: whether it is samples of muscles, found for their signal: no area of it means
+            anything.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Region:
     cautions: list[str] = field(default_factory=list)
     doubtful: bool = False
     outline: object | None = None
+    pieces: bool = False
 
     def __post_init__(self) -> None:
         axes = [np.flatnonzero(self.mask.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
