@@ -69,6 +69,13 @@ def with_volumes(study: Study, **arrays: np.ndarray | float) -> Study:
     return Study(study.volumes | volumes, study.regions)
 
 
+def with_bright_csf(study: Study) -> np.ndarray:
+    array = study.grid.array.copy()
+    for region in study.with_role(Role.CSF):
+        array[region.box] = 400.0
+    return array
+
+
 def test_vbq_variants_follow_their_definitions(spine):
     assert value(spine, "vbq", "L1-L4") == pytest.approx(np.median([120, 100, 110, 160]) / 50)
     assert value(spine, "vbq_mean", "L1-L4") == pytest.approx(np.mean([120, 100, 110, 160]) / 50)
@@ -115,7 +122,7 @@ def test_an_image_that_is_no_plain_t1_is_compared_with_nothing(spine, role, fact
 @pytest.mark.parametrize(("muscle", "told"), [(30.0, False), (60.0, False), (100.0, True)])
 def test_t1_and_t2_that_are_exchanged_are_told(spine, muscle, told):
     """Muscle has 60 on T1; a T2 on which it is brighter beside the same marrow is no T2."""
-    t2 = spine.grid.array.copy()
+    t2 = with_bright_csf(spine)
     psoas = next(r for r in spine.regions if r.role is Role.MUSCLE)
     t2[psoas.full_mask(t2.shape)] = muscle
     study = with_volumes(spine, T2=t2)
@@ -182,6 +189,76 @@ def test_a_fat_suppressed_image_that_ends_below_a_level_is_judged_by_the_others(
     assert "L1" not in sites and "L2" in sites
 
 
+TISSUE = (Role.MARROW, Role.MUSCLE, Role.DISC, Role.CSF)
+
+
+@pytest.mark.parametrize(
+    ("contrast", "levels", "why"),  # of marrow, muscle, disc, CSF
+    [
+        # A plain T2; marrow of iron or sclerosis; CSF that flows.
+        ("T2", (46, 8, 47, 108), ""),
+        ("T2", (5, 8, 47, 108), ""),
+        ("T2", (46, 8, 47, 20), "CSF has 43 % of marrow's signal"),  # as on T1
+        ("T2", (40, 15, 44, 36), ""),
+        # A TIRM, a gradient echo and an ADC map of real spines.
+        ("T2", (30, 26, 31, 65), "CSF is only 2.5 times and marrow 1.2 times as bright as muscle"),
+        ("T2", (88, 132, 130, 164), "CSF is only 1.2 times and marrow 0.7 times"),
+        ("T2", (0.4, 1.5, 1.4, 3.0), "CSF is only 2.0 times and marrow 0.3 times"),
+        # Healthy marrow, leukemia, and a map that noise moves.
+        ("PDFF", (40, 8, 2, 0.5), ""),
+        ("PDFF", (3, 4, 2, 3.5), ""),
+        ("PDFF", (20, 15, 10, 12), ""),
+        ("fat_fraction", (60, 95, 98, 99), "CSF would hold 99 % of fat (water and fat may be"),
+        ("PDFF", (85, 35, 40, 5), "discs would hold 40 % of fat"),  # R2*
+        ("PDFF", (21, 15, 14.5, 10), "discs would hold 14 % of fat, where marrow holds 21 %"),
+        ("PDFF", (0.4, 1.5, 1.4, 3.0), "no voxel would hold more than 3.0 % of fat"),  # ADC
+        ("ADC", (0.4, 1.5, 1.4, 3.0), ""),
+        ("ADC", (1.6, 1.3, 1.0, 2.2), ""),
+        ("ADC", (0.4, 0.08, 0.02, 0.01), "CSF has 0.01, where free water has 3.0"),  # a fraction
+        ("ADC", (0.4, 0.08, 0.02, None), "discs have 0.02, where they have 1 to 2"),
+        ("R2star", (90, 35, 15, 5), ""),
+        ("R2star", (50, 33, 30, 12), ""),  # osteoporosis, worn discs, a canal that flows
+        ("R2star", (350, 40, 20, 10), ""),
+        ("R2star", (30, 26, 31, 65), "CSF would decay faster than marrow"),  # TIRM
+        ("R2star", (53, 38, 37, 27), "CSF would decay 0.5 times and discs 0.7 times as fast"),
+        ("R2star", (40, 6, 5, 1), "muscle would decay by 6 1/s"),  # PDFF
+        ("R2star", (40, 14, 2, 1), "discs would decay by 2 1/s"),
+        ("R2star", (40, 0, 0, 0), ""),  # a map of marrow alone, 0 elsewhere
+        ("T2star", (11, 28, 60, 200), ""),
+        ("T2star", (25, 28, 60, 200), ""),
+        ("T2star", (90, 35, 15, 5), "marrow would decay slower than muscle"),  # R2*
+    ],
+)
+def test_an_image_or_map_of_another_name_is_told_by_tissues_that_are_known(
+    spine, contrast, levels, why
+):
+    """An ADC map given as T2 or a T1 given as R2* gave numbers beside published ones, unsaid."""
+    volume = spine.grid.with_array(np.zeros_like(spine.grid.array), contrast)
+    regions = list(spine.regions)
+    for region in [one for one in regions if one.role in TISSUE]:
+        level = levels[TISSUE.index(region.role)]
+        if level is None:
+            regions.remove(region)
+        else:
+            volume.array[region.box] = level
+    volume.array[-1, -1, -1] = max(*filter(None, levels), 0.0 if "no voxel" in why else 99.0)
+    study = Study({Contrast(contrast): volume}, regions, age_years=50.0, sex="F")
+    found = assess(study)
+    assert [contrast] * bool(why) == list(found.contradicted)
+    assert why in found.contradicted.get(contrast, "")
+    marrow = [r for r in found.results if r.measurement.measured == ("L3 marrow",)]
+    assert marrow and (not why or not any(r.z is not None or r.statements for r in marrow))
+    assert any(r.z is not None or r.statements for r in marrow) or why or contrast == "T2star"
+
+
+def test_tissues_that_may_be_others_tell_nothing_of_a_map_s_name(spine):
+    study = with_volumes(spine, PDFF=60.0)
+    assert measure(study).contradicted.keys() == {"PDFF"}
+    for region in study.regions:
+        region.doubtful = region.role in (Role.DISC, Role.CSF)
+    assert not measure(study).contradicted
+
+
 @pytest.mark.parametrize(("ratio", "told"), [(0.4, False), (1.2, False), (2.5, True)])
 def test_in_and_opposed_phase_that_are_exchanged_are_told(spine, ratio, told):
     """Healthy marrow, exchanged, read as infiltrated: no signal drop."""
@@ -207,7 +284,7 @@ def test_in_and_opposed_phase_that_are_exchanged_are_told(spine, ratio, told):
 def test_a_t1_by_its_header_or_beside_a_t2_of_iron_is_not_taken_for_exchanged(
     spine, dark, muscle, times
 ):
-    t1, t2 = spine.grid.array, spine.grid.array.copy()
+    t1, t2 = spine.grid.array, with_bright_csf(spine)
     for region in spine.regions:
         if region.role is Role.MARROW:
             t1[region.full_mask(t1.shape)] *= 0.5 if times[0] is None else 1.0

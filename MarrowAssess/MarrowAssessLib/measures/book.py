@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
 
-from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.anatomy import Role, spine_region
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.lean_mass import LEAN_MASS
 from MarrowAssessLib.catalogue.quantities import Quantity
@@ -212,6 +212,20 @@ class Book:
                 f"{one.median:g}, so nothing can be divided by it; check where it was drawn."
             )
         return one
+
+    def level(self, contrast: Contrast, role: Role) -> float:
+        """The median of a tissue's medians as acquired, of marrow in vertebrae; NaN without it.
+
+        Regions that read 0 are left out: maps are 0 where nothing was measured.
+        """
+        found = []
+        for one in self.of(role):
+            values = one.values(self.acquired[contrast].array)
+            values = values[np.isfinite(values)]
+            if values.size and (role is not Role.MARROW or spine_region(one.site)):
+                found.append(float(np.median(values)))
+        found = [value for value in found if value]
+        return float(np.median(found)) if found else np.nan
 
     def once(
         self, compute: Callable[..., T], region: Region, volume: Volume, *arguments: object

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
@@ -12,7 +13,13 @@ from PDFFMapperLib.maps.progress import Progress, share, tell
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, Method, Quantity
-from MarrowAssessLib.measures import exchanged_phases, plain_t1, suppressed_fat
+from MarrowAssessLib.measures import (
+    exchanged_phases,
+    named_maps,
+    plain_t1,
+    plain_t2,
+    suppressed_fat,
+)
 from MarrowAssessLib.measures.book import Book, Settings
 from MarrowAssessLib.measures.cautions import add_cautions
 from MarrowAssessLib.measures.measurement import Measured, Measurement, Skipped
@@ -24,13 +31,16 @@ OUTLIERS = (
     "Ratios are of medians, which single bright vessels or streaks do not move."
 )
 _JUDGES = {
-    Contrast.T1: plain_t1,
-    Contrast.FS_T2: suppressed_fat,
-    Contrast.OPPOSED_PHASE: exchanged_phases,
-}  # of what an image was given as
+    Contrast.T1: plain_t1.contradiction,
+    Contrast.T2: plain_t2.contradiction,
+    Contrast.FS_T2: suppressed_fat.contradiction,
+    Contrast.OPPOSED_PHASE: exchanged_phases.contradiction,
+    **{one: partial(named_maps.contradiction, contrast=one) for one in named_maps.NAMED_MAPS},
+}  # of what an image or map was given as
 _OF_IMAGE = (
     Method.TISSUE_RATIO, Method.LEVELS_OVER_CSF, Method.SNR_SCORE, Method.OPPOSED_RATIO,
     Method.SIGNAL_DROP, Method.FAT_IF_WATER_DOMINATES, Method.FAT_IF_FAT_DOMINATES,
+    Method.MAP_VALUE, Method.SKELETAL_PART, Method.YELLOW_SHARE,
 )  # fmt: skip
 
 
@@ -138,7 +148,7 @@ def _judge(book: Book, measured: Measured) -> None:
     doubtful = book.regions.keys() - right.regions.keys()
     sure = [one for one in measured.measurements if doubtful.isdisjoint(one.regions)]
     for contrast, judge in _JUDGES.items():
-        if why := judge.contradiction(right, sure):
+        if why := judge(right, sure):
             measured.contradicted[contrast.value] = why
             _mark(measured.measurements, contrast, why)
 
