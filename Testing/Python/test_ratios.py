@@ -208,6 +208,7 @@ TISSUE = (Role.MARROW, Role.MUSCLE, Role.DISC, Role.CSF)
         ("PDFF", (40, 8, 2, 0.5), ""),
         ("PDFF", (3, 4, 2, 3.5), ""),
         ("PDFF", (20, 15, 10, 12), ""),
+        ("fat_fraction", (40, 10, 5, 48), ""),  # weighted by T1: CSF is noise
         ("fat_fraction", (60, 95, 98, 99), "CSF would hold 99 % of fat (water and fat may be"),
         ("PDFF", (85, 35, 40, 5), "discs would hold 40 % of fat"),  # R2*
         ("PDFF", (21, 15, 14.5, 10), "discs would hold 14 % of fat, where marrow holds 21 %"),

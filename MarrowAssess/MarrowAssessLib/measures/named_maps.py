@@ -15,7 +15,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.measures.book import Book
 from MarrowAssessLib.measures.measurement import Measurement
 
-FAT_IN_WATER = 30.0  # percent
+FAT_IN_CSF, FAT_IN_WATER = 60.0, 30.0  # percent; T1-weighted CSF may be noise, that is 50
 FAT_IN_DISC, OF_MARROW = 10.0, 0.5  # percent, and of marrow's: on three T1 0.6 to 0.7
 LEAST_TOP = 15.0  # percent: fat beside the spine has 90, and noise alone goes as far
 # 10^-3 mm^2/s: free water of 37 °C has 3.0, discs 1 to 2.
@@ -48,8 +48,8 @@ def contradiction(book: Book, measured: Sequence[Measurement], contrast: Contras
 
 
 def _of_fat(csf: float, disc: float, muscle: float, marrow: float, top: float) -> str:
-    if csf > FAT_IN_WATER or disc > FAT_IN_WATER:
-        what, value = ("CSF", csf) if csf > FAT_IN_WATER else ("discs", disc)
+    if csf > FAT_IN_CSF or disc > FAT_IN_WATER:
+        what, value = ("CSF", csf) if csf > FAT_IN_CSF else ("discs", disc)
         return f"{what} would hold {value:.0f} % of fat (water and fat may be exchanged)"
     if disc > max(FAT_IN_DISC, OF_MARROW * marrow):
         return f"discs would hold {disc:.0f} % of fat, where marrow holds {marrow:.0f} %"
