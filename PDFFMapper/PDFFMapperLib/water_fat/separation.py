@@ -67,6 +67,7 @@ _R2STAR_UNKNOWN_SD = 150.0  # 1/s; wider than the range of tissues
 _R2STAR_SPREAD = 50.0  # 1/s; SD of R2* around the mean of its neighborhood, taken widely
 _HIDDEN_R2STAR_PER_S = 100.0  # typical SD around over which an own R2* is not to be relied on
 _MISFIT = 2.0  # times the noise of the images that a model leaves which mostly is misfit
+_FEWEST_TO_SHARE = 147  # voxels, of a whole neighborhood
 _VAGUE_PDFF = 0.05  # typical SD around over which water and fat are exchanged where R2* is hidden
 USELESS_PDFF = 0.08  # typical SD around that leaves no PDFF, and half of what one voxel may have
 _LEAST_SIGNAL = 5.0  # noise SDs that the largest echo of a neighborhood should have
@@ -301,7 +302,7 @@ class _Fits:
     Attributes:
         columns: as `fit_voxels` has them, shape (voxels, columns).
         signal_energy: sum of the squared echoes, shape (voxels,).
-        largest_echo: its magnitude, shape (voxels,).
+        dark: around here no echo has signal enough, bool.
         freedom: numbers per voxel that no unknown takes.
         noise: SD around each voxel.
         failed: no fit, bool.
@@ -312,7 +313,7 @@ class _Fits:
 
     columns: np.ndarray
     signal_energy: np.ndarray
-    largest_echo: np.ndarray
+    dark: np.ndarray
     freedom: int
     noise: np.ndarray
     failed: np.ndarray
@@ -357,6 +358,7 @@ def _fit_voxels(
         noise = _pooled_noise(mask, fits[:, RESIDUAL], failed, freedom)
     else:  # no residual to tell it by
         noise = np.full(len(fits), found.noise, np.float32)
+    dark = _dark(mask, noise, largest_echo)
     borrowed, hidden, imprecise = np.zeros((3, len(fits)), bool)
     if r2star_per_s is None:
 
@@ -367,16 +369,16 @@ def _fit_voxels(
 
         of_r2star = _sds(fits, noise, failed)[1]
         hidden = over_together(mask, [of_r2star], [_HIDDEN_R2STAR_PER_S])[0]
-        hidden &= ~_dark(mask, noise, largest_echo)  # which are marked
+        hidden &= ~dark  # which are marked
+        if np.count_nonzero(hidden) < _FEWEST_TO_SHARE:  # these borrow one by one
+            hidden[:] = False
         noise = _share_r2star(mask, fits, noise, failed, hidden, freedom, model, refit)
         imprecise = _imprecise(mask, fits, noise, failed, hidden)
         if _left(noise, background) >= _MISFIT:  # R2* hides it, and the expected R2* holds it too
             imprecise |= hidden
         borrowed = _borrow_r2star(mask, fits, noise, failed, hidden, refit)
         fits[hidden, R2STAR_VARIANCE] = np.inf
-    return _Fits(
-        fits, signal_energy, largest_echo, freedom, noise, failed, borrowed, hidden, imprecise
-    )
+    return _Fits(fits, signal_energy, dark, freedom, noise, failed, borrowed, hidden, imprecise)
 
 
 @njit(cache=True, nogil=True)
@@ -524,9 +526,8 @@ def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
         fractions = np.ascontiguousarray(fits[:, FRACTION])
     else:
         fractions = _magnitude_fraction(mask, fits, failed, fitted.noise, signed)
-    dark = _dark(mask, fitted.noise, fitted.largest_echo)
     values = np.empty((len(_MAPS), count), np.float32)
-    doubt = np.where(dark, np.uint8(Doubt.LOW_SIGNAL), np.uint8(0))
+    doubt = np.where(fitted.dark, np.uint8(Doubt.LOW_SIGNAL), np.uint8(0))
 
     def fill(part: slice) -> None:
         _values(
@@ -761,8 +762,10 @@ def _along_common_phase(mask, water, fat, relative, sd, expected):
 def _imprecise(mask, fits, noise, failed, hidden) -> np.ndarray:
     """Voxels in whose neighborhood noise is more than the fit can bear, bool."""
     pdff, _ = _sds(fits, noise, failed)
-    vague, useless = over_together(mask, [pdff, pdff], [_VAGUE_PDFF, USELESS_PDFF])
-    return (vague & hidden) | useless | ~(pdff < 2 * USELESS_PDFF)
+    imprecise = over_together(mask, [pdff], [USELESS_PDFF])[0] | ~(pdff < 2 * USELESS_PDFF)
+    if hidden.any():
+        imprecise |= hidden & over_together(mask, [pdff], [_VAGUE_PDFF])[0]
+    return imprecise
 
 
 def _sds(fits, noise, failed) -> np.ndarray:
