@@ -364,6 +364,15 @@ def test_a_level_out_of_order_is_doubted(site, up_mm, said):
     assert (click.site, click.doubts) == (site, (said,) * bool(said))
 
 
+@pytest.mark.parametrize(("past_mm", "said"), [(10.0, False), (14.0, True)])
+def test_the_rim_of_l5_may_lie_below_the_center_of_s1(past_mm, said):
+    """Centers of L5 and S1 were 15 mm apart from head to foot in two of 19 real spines."""
+    volume = Volume(np.ones((301, 81, 9)), np.eye(4), "T2")
+    drawn = KnownLevel("S1", np.array([4.0, 10.0, 150.0]), 23.0)
+    click = read_click(volume, (4.0, 50.0, 150.0 - past_mm), Role.MARROW, "L5", known=[drawn])
+    assert any("lies below S1" in doubt for doubt in click.doubts) == said
+
+
 @pytest.mark.parametrize("shared, said", [(9, True), (7, False)])
 def test_regions_that_share_more_than_a_tenth_of_the_smaller_are_doubted(shared, said):
     """80 voxels of CSF: a border's width of 8 may be common."""

@@ -13,6 +13,9 @@ from MarrowAssessLib.catalogue.anatomy import Role, column_levels, spine_levels
 # lumbar volumes and a phantom, while the body after the next was 2.4 and more away.
 PITCH_PER_HEIGHT = 1.55
 ASIDE = 0.75  # of that distance, from the line of the spine: more is beside it
+# A right click may lie so far past the center of the next level: rims of L5 and S1 under a steep
+# sacrum do by up to 11 mm (18 mm with a spur); the level after the next is 18 mm away in newborns.
+TILTED_MM = 12.0
 # How far from a whole step a click may be to be named; it is put near the center.
 TOLERANCE = {Role.MARROW: 0.42, Role.DISC: 0.25, Role.CSF: 0.5}
 
@@ -81,7 +84,7 @@ def neighbor_site(
 def out_of_order(
     known: Sequence[KnownLevel], point_ras: np.ndarray, site: str, lumbar: int = 5
 ) -> KnownLevel | None:
-    """The nearest level that a point named `site` is on the wrong side of, from head to foot."""
+    """The nearest level that a point named `site` lies clearly past, from head to foot."""
     levels = spine_levels(lumbar)
     named = _index(site, levels)
     if named is None:
@@ -90,7 +93,7 @@ def out_of_order(
         one
         for one in known
         if (index := _index(one.site, levels)) is not None
-        and (index - named) * (one.center[2] - point_ras[2]) > 0  # further down, and drawn higher
+        and np.sign(index - named) * (one.center[2] - point_ras[2]) > TILTED_MM
     ]
     return min(wrong, key=lambda one: abs(one.center[2] - point_ras[2]), default=None)
 
