@@ -28,6 +28,7 @@ import steps
 
 WORDS_PER_S = 238 / 60
 MIND_S, POINT_S, KEY_S, HAND_S = 1.35, 1.1, 0.28, 0.4
+FOLDER_DIALOG = "Folder of DICOM files"  # its title
 LOOK_S = 0.4  # in which a person sees that the screen has come to rest
 SAMPLE = (
     "Sample Data > MarrowAssess > MarrowAssessLumbarSpine draws a digital spine",
@@ -160,11 +161,14 @@ def study(desk):
     panel = desk.panel("MarrowAssess")
     desk.tick("MarrowAssess is open")
     desk.read(STUDY[1])
-    # The dialog runs inside the press: its keys come from outside.
-    wait = MIND_S + POINT_S + 1.5
-    typed = f"sleep {wait}; xdotool type --delay 100 {folder}; sleep 1.1; xdotool key Return"
-    subprocess.Popen(["sh", "-c", typed])
-    desk.click(panel.ui.loadDicomButton)
+    # The dialog runs inside the press: its keys come from outside, once it takes them.
+    shown = f"xdotool search --sync --onlyvisible --name '^{FOLDER_DIALOG}$' windowfocus --sync"
+    typed = f"{shown}; xdotool type --delay 100 {folder}; sleep 1.1; xdotool key Return"
+    typing = subprocess.Popen(["sh", "-c", typed])
+    try:
+        desk.click(panel.ui.loadDicomButton)
+    finally:
+        typing.kill()
     desk.clicks += 1  # Choose, here by the Return key
     desk.wait(1.0)
     desk.tick("the study is loaded")
