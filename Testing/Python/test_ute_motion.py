@@ -41,6 +41,15 @@ def test_a_shift_is_found_whatever_the_contrast(pair, moved):
     assert found.voxels == pytest.approx(np.hypot(*moved), abs=0.2)
 
 
+def test_a_shift_is_found_in_whole_numbers(pair):
+    """Sixteen pixels of up to 32,000 are taken together, more than 16 bits hold."""
+    moved = [one.array for one in (pair[0], shifted(pair[1], 1.0, -0.5))]
+    whole = [(one * (32_000 / moved[0].max())).astype(np.int16) for one in moved]
+    found = motion_of(*whole, SPACING)
+    assert found.told
+    assert found.shift[1:] == pytest.approx((1.0, -0.5), abs=0.08)
+
+
 def test_turns_in_and_out_of_the_plane_are_found(pair):
     first, late = (one.array for one in pair)
     legs = [np.concatenate([one, one[..., ::-1]], axis=2) for one in (first, late)]  # one is round

@@ -32,6 +32,7 @@ from PDFFMapperLib.spectroscopy.poor_shim import (
 from PDFFMapperLib.spectroscopy.prepare import Prepared, halves, prepared
 from PDFFMapperLib.spectroscopy.quality import (
     APART_PPM,
+    COLD_APART_PPM,
     MOST_TIMES,
     Displacement,
     Echo,
@@ -458,6 +459,12 @@ def _refusals(
     if suppressed:
         for key in (*fractions, "t2_water", "t1_water"):
             refused.setdefault(key, "water was suppressed")
+    if widest > WIDEST_PPM:
+        for key in fractions:
+            refused.setdefault(key, f"lines of {widest * series.frequency_mhz:.0f} Hz are too wide")
+    if widest > WIDEST_COMPOSITION_PPM:
+        for key in _COMPOSITION:
+            refused.setdefault(key, f"lines of {widest * series.frequency_mhz:.0f} Hz are too wide")
     if abs(model.value(theta, "delay")) >= TOO_LATE_S:
         for key in [*fractions, *_COMPOSITION]:
             refused.setdefault(
@@ -465,12 +472,6 @@ def _refusals(
                 f"the first point lies {1e3 * TOO_LATE_S:g} ms or further off the top of the echo; "
                 "points are missing, or were put in front",
             )
-    if widest > WIDEST_PPM:
-        for key in fractions:
-            refused.setdefault(key, f"lines of {widest * series.frequency_mhz:.0f} Hz are too wide")
-    if widest > WIDEST_COMPOSITION_PPM:
-        for key in _COMPOSITION:
-            refused.setdefault(key, f"lines of {widest * series.frequency_mhz:.0f} Hz are too wide")
     if shift is not None and shift.overlap < LEAST_OVERLAP:
         for key in fractions:
             refused.setdefault(
@@ -583,19 +584,22 @@ def _of_times(best: Fitted) -> list[str]:
             f"points were {done}; how the signal starts was taken from the model. Give it from "
             "the top of the echo on."
         )
-    stretch, stretch_sd = stretched(best)
     apart, sd = apart_ppm(best)
-    if abs(stretch) > max(STRETCHED, STRETCHED_SDS * stretch_sd):
+    stretch, stretch_sd = stretched(best)
+    told = abs(stretch) > max(STRETCHED, STRETCHED_SDS * stretch_sd)
+    of_cold, _ = stretched(best, min(max(apart, APART_PPM), COLD_APART_PPM))  # if water is
+    if told and abs(of_cold) > max(STRETCHED, STRETCHED_SDS * stretch_sd):
         said.append(
             f"Fat's lines and water lie {100 * abs(stretch):.1f} % "
-            f"{'further apart' if stretch > 0 else 'nearer together'} than they should; the dwell "
-            "time or the frequency is wrong, and the fat fraction may be further off than its "
-            "interval says."
+            f"{'further apart' if stretch > 0 else 'nearer together'} than they should; check "
+            "the dwell time and the frequency: if one is wrong, the fat fraction may be further "
+            "off than its interval says."
         )
-    elif abs(apart - APART_PPM) > APART_OFF_PPM + APART_SDS * sd:
+    elif told or abs(apart - APART_PPM) > APART_OFF_PPM + APART_SDS * sd:
         said.append(
             f"Water lies {apart:.2f} ppm from methylene, where {APART_PPM:.2f} ppm is expected at "
-            "37 degrees C (3.5 at room temperature); check the dwell time and the frequency."
+            "37 degrees C (3.5 at room temperature); if the temperature is not why, check the "
+            "dwell time and the frequency."
         )
     return said
 

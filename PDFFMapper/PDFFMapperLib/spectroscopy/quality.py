@@ -21,6 +21,7 @@ from PDFFMapperLib.spectroscopy.triglyceride import (
 _POINTS = 20
 MOST_TIMES = 30.0  # that a residual is told over the noise; on real spectra it is 2 to 19
 APART_PPM = float(WATER_PPM - PPM[METHYLENE])  # water from methylene at 37 degrees C
+COLD_APART_PPM = APART_PPM + 0.17  # at room temperature
 # How well distances between lines are known: relative within fat (fits of real spectra leave 0.3
 # to 2.4 %), and of water from methylene, which temperature and susceptibility move.
 WITHIN_FAT_SD, WATER_SD_PPM = 0.015, 0.06
@@ -119,11 +120,12 @@ def apart_ppm(fitted: Fitted) -> tuple[float, float]:
     return float(APART_PPM + slope @ fitted.theta), float(sd)
 
 
-def stretched(fitted: Fitted) -> tuple[float, float]:
+def stretched(fitted: Fitted, water_ppm: float = APART_PPM) -> tuple[float, float]:
     """How much further apart all lines lie than they should, over 1, and its standard deviation.
 
     A wrong dwell time or frequency stretches all distances alike. Those within fat are what a
-    linear model adds to the fit; that of water counts as far as it is known.
+    linear model adds to the fit; that of water, expected `water_ppm` from methylene, counts as far
+    as it is known.
     """
     model, theta = fitted.model, fitted.theta
     predicted, derived = model.predict(theta)
@@ -137,10 +139,10 @@ def stretched(fitted: Fitted) -> tuple[float, float]:
     columns /= sizes[:, None]
     inverse = np.linalg.pinv(columns @ columns.T, 1e-13, hermitian=True)
     apart, apart_sd = apart_ppm(fitted)
-    values = np.array([inverse[-1] @ (columns @ left) / sizes[-1], apart / APART_PPM - 1])
+    values = np.array([inverse[-1] @ (columns @ left) / sizes[-1], apart / water_ppm - 1])
     sds = np.hypot(
-        [fitted.spread * np.sqrt(max(inverse[-1, -1], 0.0)) / sizes[-1], apart_sd / APART_PPM],
-        [WITHIN_FAT_SD, WATER_SD_PPM / APART_PPM],
+        [fitted.spread * np.sqrt(max(inverse[-1, -1], 0.0)) / sizes[-1], apart_sd / water_ppm],
+        [WITHIN_FAT_SD, WATER_SD_PPM / water_ppm],
     )
     weights = sds**-2.0
     return float(weights @ values / weights.sum()), float(weights.sum() ** -0.5)

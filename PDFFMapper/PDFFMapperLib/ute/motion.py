@@ -185,7 +185,7 @@ def _edges(image: np.ndarray, factor: int) -> np.ndarray:
     rows, columns = (n // factor for n in image.shape[1:])
     found = np.empty((len(image), rows, columns), np.float32)
     for one, edges in zip(image, found, strict=True):
-        one = np.nan_to_num(one[: rows * factor, : columns * factor])
+        one = np.nan_to_num(one[: rows * factor, : columns * factor].astype(np.float32))
         parts = [one[n::factor, m::factor] for n in range(factor) for m in range(factor)]
         np.hypot(*np.gradient(gaussian_filter(sum(parts) / len(parts), 1)), out=edges)
     return found
