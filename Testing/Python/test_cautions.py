@@ -452,6 +452,13 @@ def test_what_files_and_sources_state_is_checked(tmp_path):
     kelvin = Volume(np.full(SHAPE, 300.0), np.eye(4), "PDFF", {"Units": "K"})
     with pytest.raises(ValueError, match="states the unit 'K', which is none of PDFF"):
         in_stated_unit(kelvin, Contrast.PDFF)
+    for contrast in (Contrast.T1, Contrast.OPPOSED_PHASE):  # PDFF as T1 has marrow above muscle
+        for facts in ({"Units": "%"}, {"RescaleType": "10^-6 mm2/s"}, {"Units": "/s"}):
+            with pytest.raises(ValueError, match=f"so it is a map and no {contrast.value} image"):
+                in_stated_unit(Volume(np.full(SHAPE, 30.0), np.eye(4), "x", facts), contrast)
+        for facts in ({"Units": "1"}, {"Units": "arbitrary"}, {"RescaleType": "US"}, {}):
+            image = Volume(np.full(SHAPE, 30.0), np.eye(4), "x", facts)
+            assert in_stated_unit(image, contrast) == (image, "")
     share, said = in_stated_unit(
         Volume(np.full(SHAPE, 0.3), np.eye(4), "PDFF", {"Units": "fraction"}), Contrast.PDFF
     )

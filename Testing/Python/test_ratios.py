@@ -198,7 +198,9 @@ TISSUE = (Role.MARROW, Role.MUSCLE, Role.DISC, Role.CSF)
         # A plain T2; marrow of iron or sclerosis; CSF that flows.
         ("T2", (46, 8, 47, 108), ""),
         ("T2", (5, 8, 47, 108), ""),
-        ("T2", (46, 8, 47, 20), "CSF has 43 % of marrow's signal"),  # as on T1
+        ("T2", (46, 8, 47, 20), ""),
+        ("T2", (46, 22, 30, 20), "CSF has 43 % of marrow's signal"),  # a T1
+        ("T2", (46, 8, 3, 1), "CSF has 2 % of marrow's signal"),  # a PDFF
         ("T2", (40, 15, 44, 36), ""),
         # A TIRM, a gradient echo and an ADC map of real spines.
         ("T2", (30, 26, 31, 65), "CSF is only 2.5 times and marrow 1.2 times as bright as muscle"),
@@ -215,11 +217,14 @@ TISSUE = (Role.MARROW, Role.MUSCLE, Role.DISC, Role.CSF)
         ("PDFF", (0.4, 1.5, 1.4, 3.0), "no voxel would hold more than 3.0 % of fat"),  # ADC
         ("ADC", (0.4, 1.5, 1.4, 3.0), ""),
         ("ADC", (1.6, 1.3, 1.0, 2.2), ""),
+        ("ADC", (0.4, 1.4, 0.1, 2.8), ""),  # worn discs hold noise alone
         ("ADC", (0.4, 0.08, 0.02, 0.01), "CSF has 0.01, where free water has 3.0"),  # a fraction
         ("ADC", (0.4, 0.08, 0.02, None), "discs have 0.02, where they have 1 to 2"),
         ("R2star", (90, 35, 15, 5), ""),
         ("R2star", (50, 33, 30, 12), ""),  # osteoporosis, worn discs, a canal that flows
         ("R2star", (350, 40, 20, 10), ""),
+        ("R2star", (30, 31, 20, 11), ""),  # bone that myeloma destroyed, and worn discs
+        ("R2star", (10, 28, 9, 12), ""),  # as good as no bone
         ("R2star", (30, 26, 31, 65), "CSF would decay faster than marrow"),  # TIRM
         ("R2star", (53, 38, 37, 27), "CSF would decay 0.5 times and discs 0.7 times as fast"),
         ("R2star", (40, 6, 5, 1), "muscle would decay by 6 1/s"),  # PDFF
@@ -227,6 +232,8 @@ TISSUE = (Role.MARROW, Role.MUSCLE, Role.DISC, Role.CSF)
         ("R2star", (40, 0, 0, 0), ""),  # a map of marrow alone, 0 elsewhere
         ("T2star", (11, 28, 60, 200), ""),
         ("T2star", (25, 28, 60, 200), ""),
+        ("T2star", (50, 30, 50, 80), ""),  # bone that myeloma destroyed
+        ("T2star", (46, 8, 47, 108), "marrow would decay slower than muscle"),  # T2
         ("T2star", (90, 35, 15, 5), "marrow would decay slower than muscle"),  # R2*
     ],
 )
@@ -235,7 +242,7 @@ def test_an_image_or_map_of_another_name_is_told_by_tissues_that_are_known(
 ):
     """An ADC map given as T2 or a T1 given as R2* gave numbers beside published ones, unsaid."""
     volume = spine.grid.with_array(np.zeros_like(spine.grid.array), contrast)
-    regions = list(spine.regions)
+    regions = [*spine.regions, box("L3-L4 disc", Role.DISC, "L3-L4", 160)]
     for region in [one for one in regions if one.role in TISSUE]:
         level = levels[TISSUE.index(region.role)]
         if level is None:
@@ -252,8 +259,34 @@ def test_an_image_or_map_of_another_name_is_told_by_tissues_that_are_known(
     assert any(r.z is not None or r.statements for r in marrow) or why or contrast == "T2star"
 
 
+@pytest.mark.parametrize("discs", [("L2-L3",), ("L2-L3", "L3-L4")])
+def test_a_fused_disc_of_fat_speaks_against_no_map_of_pdff(spine, discs):
+    """Discs that fused hold marrow; water and fat that are exchanged show in all of them."""
+    volume = spine.grid.with_array(np.full_like(spine.grid.array, 90.0), "PDFF")
+    levels = {Role.MARROW: 50.0, Role.MUSCLE: 8.0, Role.CSF: 1.0, Role.DISC: 3.0}
+    regions = [*spine.regions, box("L3-L4 disc", Role.DISC, "L3-L4", 160)]
+    regions = [one for one in regions if one.role is not Role.DISC or one.site in discs]
+    for region in regions:
+        volume.array[region.box] = levels.get(region.role, 0.0)
+    volume.array[regions[[one.site for one in regions].index("L2-L3")].box] = 48.0
+    assert not measure(Study({Contrast.PDFF: volume}, regions)).contradicted
+    for region in regions:
+        if region.role is Role.DISC:
+            volume.array[region.box] = 48.0
+    told = measure(Study({Contrast.PDFF: volume}, regions)).contradicted
+    assert bool(told) == (len(discs) > 1)
+
+
+def test_discs_of_a_study_without_vertebrae_are_compared_with_no_marrow(spine):
+    volume = spine.grid.with_array(np.full_like(spine.grid.array, 12.0), "PDFF")
+    volume.array[-1] = 90.0
+    regions = [one for one in spine.regions if one.role is not Role.MARROW]
+    regions += [box("ilium", Role.MARROW, "ilium", 0), box("disc", Role.DISC, "L3-L4", 160)]
+    assert not measure(Study({Contrast.PDFF: volume}, regions)).contradicted
+
+
 def test_tissues_that_may_be_others_tell_nothing_of_a_map_s_name(spine):
-    study = with_volumes(spine, PDFF=60.0)
+    study = with_volumes(spine, PDFF=70.0)
     assert measure(study).contradicted.keys() == {"PDFF"}
     for region in study.regions:
         region.doubtful = region.role in (Role.DISC, Role.CSF)

@@ -60,6 +60,10 @@ class Contrast(str, Enum):
         return map_kind(self.value)
 
 
+SIGNALS = (
+    Contrast.T1, Contrast.T2, Contrast.FS_T2, Contrast.T1_POST, Contrast.IN_PHASE,
+    Contrast.OPPOSED_PHASE, Contrast.WATER, Contrast.FAT,
+)  # fmt: skip
 _CONTRAST_ALIASES = {
     "stir": Contrast.FS_T2,
     "tirm": Contrast.FS_T2,

@@ -11,7 +11,7 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.anatomy import Role, spine_region
-from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.contrasts import SIGNALS, Contrast
 from MarrowAssessLib.catalogue.lean_mass import LEAN_MASS
 from MarrowAssessLib.catalogue.quantities import Quantity
 from MarrowAssessLib.prediction.score_file import Score
@@ -24,12 +24,6 @@ if TYPE_CHECKING:  # a study without spectra and bones waits for neither
 T = TypeVar("T")
 
 
-_SIGNALS = frozenset(
-    (
-        Contrast.T1, Contrast.T2, Contrast.FS_T2, Contrast.T1_POST, Contrast.IN_PHASE,
-        Contrast.OPPOSED_PHASE, Contrast.WATER, Contrast.FAT,
-    )
-)  # fmt: skip
 PART_MM = 25.0  # of a muscle beside a level: so far up and down from what is nearest to it
 DIGITS = 3  # of mm: of places alike far the first is taken, also on a grid saved as text
 VIABLE_ADC = (0.6, 1.4)  # 10^-3 mm^2/s, of dense tumor
@@ -155,7 +149,7 @@ class Book:
         needed = (
             set(Role) if quantity.measured is None else {quantity.measured, quantity.divided_by}
         )
-        for contrast in [one for one in quantity.images if one in _SIGNALS]:
+        for contrast in [one for one in quantity.images if one in SIGNALS]:
             image = self.acquired[contrast]
             outside = [one for one in covered.values() if self.once(_without_value, one, image)]
             for region in outside:
@@ -213,8 +207,8 @@ class Book:
             )
         return one
 
-    def level(self, contrast: Contrast, role: Role) -> float:
-        """The median of a tissue's medians as acquired, of marrow in vertebrae; NaN without it.
+    def level(self, contrast: Contrast, role: Role, of: Callable[..., float] = np.median) -> float:
+        """The median, or `of`, of a tissue's medians as acquired, of marrow in vertebrae; or NaN.
 
         Regions that read 0 are left out: maps are 0 where nothing was measured.
         """
@@ -225,7 +219,7 @@ class Book:
             if values.size and (role is not Role.MARROW or spine_region(one.site)):
                 found.append(float(np.median(values)))
         found = [value for value in found if value]
-        return float(np.median(found)) if found else np.nan
+        return float(of(found)) if found else np.nan
 
     def once(
         self, compute: Callable[..., T], region: Region, volume: Volume, *arguments: object

@@ -20,10 +20,11 @@ FAT_IN_DISC, OF_MARROW = 10.0, 0.5  # percent, and of marrow's: on three T1 0.6 
 LEAST_TOP = 15.0  # percent: fat beside the spine has 90, and noise alone goes as far
 # 10^-3 mm^2/s: free water of 37 °C has 3.0, discs 1 to 2.
 SLOW_CSF, SLOW_DISC = 1.5, 0.5
-# 1/s: T2 alone gives muscle 25 and discs 7 to 20.
-SLOW_MUSCLE, SLOWEST_DISC = 10.0, 3.0
+# 1/s: T2 alone gives muscle 25 and discs 7 to 20, and field over a voxel CSF up to 15.
+SLOW_MUSCLE, SLOWEST_DISC, FASTEST_CSF = 10.0, 3.0, 15.0
 FAST_CSF, FAST_DISC = 0.3, 0.5  # of marrow; on three T1 0.4 to 0.5 and 0.6 to 0.7 of its signal
-SHORT_MUSCLE = 1.3  # marrow over muscle, whose T2* is 25 to 35 ms
+# Marrow over muscle, whose T2* is 25 to 35 ms; with bone destroyed it reaches 60 beside slow CSF.
+SHORT_MUSCLE, SHORT_MUSCLE_BESIDE_CSF = 1.3, 2.0
 
 
 def contradiction(book: Book, measured: Sequence[Measurement], contrast: Contrast) -> str:
@@ -38,6 +39,8 @@ def contradiction(book: Book, measured: Sequence[Measurement], contrast: Contras
     csf, disc, muscle, marrow = (
         book.level(contrast, role) for role in (Role.CSF, Role.DISC, Role.MUSCLE, Role.MARROW)
     )
+    if contrast in (Contrast.PDFF, Contrast.FAT_FRACTION):  # discs fuse and turn to fat
+        disc = book.level(contrast, Role.DISC, np.min) if len(book.of(Role.DISC)) > 1 else np.nan
     top = float(np.nanmax(book.acquired[contrast].array))
     if not (why := _JUDGES[contrast](csf, disc, muscle, marrow, top)):
         return ""
@@ -51,7 +54,7 @@ def _of_fat(csf: float, disc: float, muscle: float, marrow: float, top: float) -
     if csf > FAT_IN_CSF or disc > FAT_IN_WATER:
         what, value = ("CSF", csf) if csf > FAT_IN_CSF else ("discs", disc)
         return f"{what} would hold {value:.0f} % of fat (water and fat may be exchanged)"
-    if disc > max(FAT_IN_DISC, OF_MARROW * marrow):
+    if disc > FAT_IN_DISC and disc > OF_MARROW * marrow:
         return f"discs would hold {disc:.0f} % of fat, where marrow holds {marrow:.0f} %"
     if top < LEAST_TOP and csf > marrow:
         return f"no voxel would hold more than {top:.1f} % of fat, and CSF more than marrow"
@@ -61,28 +64,28 @@ def _of_fat(csf: float, disc: float, muscle: float, marrow: float, top: float) -
 def _of_diffusion(csf: float, disc: float, muscle: float, marrow: float, top: float) -> str:
     if csf < SLOW_CSF:
         return f"CSF has {csf:.2f}, where free water has 3.0 10^-3 mm^2/s"
-    if disc < SLOW_DISC:
+    if disc < SLOW_DISC and np.isnan(csf):  # dark discs hold noise
         return f"discs have {disc:.2f}, where they have 1 to 2 10^-3 mm^2/s"
     return ""
 
 
 def _of_rates(csf: float, disc: float, muscle: float, marrow: float, top: float) -> str:
-    if csf > marrow:
+    if csf > max(marrow, FASTEST_CSF):
         return "CSF would decay faster than marrow"
-    if csf > FAST_CSF * marrow and disc > FAST_DISC * marrow:
+    if csf > FASTEST_CSF and csf > FAST_CSF * marrow and disc > FAST_DISC * marrow:
         return (
             f"CSF would decay {csf / marrow:.1f} times and discs {disc / marrow:.1f} times as fast "
             "as marrow"
         )
     if muscle < SLOW_MUSCLE:
-        return f"muscle would decay by {muscle:.0f} 1/s, less than its T2 allows"
+        return f"muscle would decay by {muscle:.2g} 1/s, less than its T2 allows"
     if disc < SLOWEST_DISC:
-        return f"discs would decay by {disc:.0f} 1/s, less than their T2 allows"
+        return f"discs would decay by {disc:.2g} 1/s, less than their T2 allows"
     return ""
 
 
 def _of_times(csf: float, disc: float, muscle: float, marrow: float, top: float) -> str:
-    if marrow > SHORT_MUSCLE * muscle:
+    if marrow > (SHORT_MUSCLE_BESIDE_CSF if csf > muscle else SHORT_MUSCLE) * muscle:
         return "marrow would decay slower than muscle"
     return ""
 

@@ -7,7 +7,7 @@ import re
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
 
-from MarrowAssessLib.catalogue.contrasts import Contrast
+from MarrowAssessLib.catalogue.contrasts import SIGNALS, Contrast
 
 _PERCENT = (Contrast.PDFF, Contrast.FAT_FRACTION, Contrast.F)
 _DIFFUSIVITY = (Contrast.ADC, Contrast.D, Contrast.DSTAR)
@@ -24,6 +24,8 @@ _UNITS = {
     Contrast.R2STAR: _RATE_UNITS,
     Contrast.T2STAR: _TIME_UNITS,
 }
+# An image's signals have none of them; "1" may mean that they have no unit.
+_OF_MAPS = {*_PERCENT_UNITS, *_DIFFUSIVITY_UNITS, *_RATE_UNITS, *_TIME_UNITS} - {"1", "ratio"}
 _STATING = ("Units", "RescaleType")
 HIGHEST_PERCENT = 150.0  # noise goes beyond 100, a map of other scale far beyond
 LEAST_TOP = 60.0  # percent; below, the scale of a map cannot be told by its highest value
@@ -48,7 +50,7 @@ def in_stated_unit(volume: Volume, contrast: Contrast) -> tuple[Volume, str]:
     that nothing scales it twice.
 
     Raises:
-        ValueError: the unit stated is none of such a map.
+        ValueError: the unit stated is none of such a map, or is a map's and this is an image.
     """
     known = _UNITS.get(contrast)
     stated = str(volume.attributes.get("Units", ""))
@@ -56,6 +58,12 @@ def in_stated_unit(volume: Volume, contrast: Contrast) -> tuple[Volume, str]:
     if not stated and _word(rescaled) != "1" and _word(rescaled) in (known or ()):
         stated = rescaled
     word = _word(stated)
+    units_of_maps = [unit for unit in (stated, rescaled) if _word(unit) in _OF_MAPS]
+    if contrast in SIGNALS and units_of_maps:
+        raise ValueError(
+            f"{volume.name}: its file states the unit '{units_of_maps[0]}', so it is a map and no "
+            f"{contrast.value} image; name it as what it shows, such as PDFF or ADC."
+        )
     if known is None or not word or word in ("arbitrary", "us", "unspecified", "nounits"):
         return volume, ""
     if word not in known:
