@@ -15,7 +15,7 @@ from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.measures.book import Book
 from MarrowAssessLib.measures.measurement import Measurement
 
-FAT_IN_CSF, FAT_IN_WATER = 60.0, 30.0  # percent; T1-weighted CSF may be noise, that is 50
+MOST_FAT, FAT_IN_WATER = 60.0, 30.0  # percent; noise has 50, as what T1 weighting darkens may be
 FAT_IN_DISC, OF_MARROW = 10.0, 0.5  # percent, and of marrow's: on three T1 0.6 to 0.7
 LEAST_TOP = 15.0  # percent: fat beside the spine has 90, and noise alone goes as far
 # 10^-3 mm^2/s: free water of 37 °C has 3.0, discs 1 to 2.
@@ -23,8 +23,7 @@ SLOW_CSF, SLOW_DISC = 1.5, 0.5
 # 1/s: T2 alone gives muscle 25 and discs 7 to 20, and field over a voxel CSF up to 15.
 SLOW_MUSCLE, SLOWEST_DISC, FASTEST_CSF = 10.0, 3.0, 15.0
 FAST_CSF, FAST_DISC = 0.3, 0.5  # of marrow; on three T1 0.4 to 0.5 and 0.6 to 0.7 of its signal
-# Marrow over muscle, whose T2* is 25 to 35 ms; with bone destroyed it reaches 60 beside slow CSF.
-SHORT_MUSCLE, SHORT_MUSCLE_BESIDE_CSF = 1.3, 2.0
+SHORT_MUSCLE = 1.3  # marrow over muscle, whose T2* is 25 to 35 ms; bone destroyed goes beyond
 
 
 def contradiction(book: Book, measured: Sequence[Measurement], contrast: Contrast) -> str:
@@ -39,8 +38,10 @@ def contradiction(book: Book, measured: Sequence[Measurement], contrast: Contras
     csf, disc, muscle, marrow = (
         book.level(contrast, role) for role in (Role.CSF, Role.DISC, Role.MUSCLE, Role.MARROW)
     )
-    if contrast in (Contrast.PDFF, Contrast.FAT_FRACTION):  # discs fuse and turn to fat
-        disc = book.level(contrast, Role.DISC, np.min) if len(book.of(Role.DISC)) > 1 else np.nan
+    if len(book.of(Role.DISC)) < 2:  # one alone may have fused to fat, or hold gas
+        disc = np.nan
+    elif contrast in (Contrast.PDFF, Contrast.FAT_FRACTION):
+        disc = book.level(contrast, Role.DISC, np.min)
     top = float(np.nanmax(book.acquired[contrast].array))
     if not (why := _JUDGES[contrast](csf, disc, muscle, marrow, top)):
         return ""
@@ -50,10 +51,18 @@ def contradiction(book: Book, measured: Sequence[Measurement], contrast: Contras
     )
 
 
+def _of_fat_signal(csf: float, disc: float, muscle: float, marrow: float, top: float) -> str:
+    for what, value in (("CSF", csf), ("discs", disc)):
+        if value > MOST_FAT:
+            return f"{what} would hold {value:.0f} % of fat (water and fat may be exchanged)"
+    return ""
+
+
 def _of_fat(csf: float, disc: float, muscle: float, marrow: float, top: float) -> str:
-    if csf > FAT_IN_CSF or disc > FAT_IN_WATER:
-        what, value = ("CSF", csf) if csf > FAT_IN_CSF else ("discs", disc)
-        return f"{what} would hold {value:.0f} % of fat (water and fat may be exchanged)"
+    if why := _of_fat_signal(csf, disc, muscle, marrow, top):
+        return why
+    if disc > FAT_IN_WATER:
+        return f"discs would hold {disc:.0f} % of fat"
     if disc > FAT_IN_DISC and disc > OF_MARROW * marrow:
         return f"discs would hold {disc:.0f} % of fat, where marrow holds {marrow:.0f} %"
     if top < LEAST_TOP and csf > marrow:
@@ -85,14 +94,14 @@ def _of_rates(csf: float, disc: float, muscle: float, marrow: float, top: float)
 
 
 def _of_times(csf: float, disc: float, muscle: float, marrow: float, top: float) -> str:
-    if marrow > (SHORT_MUSCLE_BESIDE_CSF if csf > muscle else SHORT_MUSCLE) * muscle:
-        return "marrow would decay slower than muscle"
+    if marrow > SHORT_MUSCLE * muscle and csf < muscle:
+        return "CSF would decay faster and marrow slower than muscle"
     return ""
 
 
 _JUDGES: dict[Contrast, Callable[..., str]] = {
     Contrast.PDFF: _of_fat,
-    Contrast.FAT_FRACTION: _of_fat,
+    Contrast.FAT_FRACTION: _of_fat_signal,
     Contrast.ADC: _of_diffusion,
     Contrast.R2STAR: _of_rates,
     Contrast.T2STAR: _of_times,
