@@ -6,7 +6,8 @@ For each train of echoes, ratio of signal (at echo time 0) to noise and PDFF one
 whose five vertebrae decay by 50 to 800 1/s, again with other noise until the mean of every vertebra
 up to 500 1/s is known to .07 points, at most four times. A cell tells the bias of the PDFF and its
 standard error in points over the voxels that are shown (without doubt), and how many of the
-vertebra's voxels these are in %. TRAIN is a part of a train's name. Nothing is asserted.
+vertebra's voxels these are in %; where they are under half, a region's mean says so. TRAIN is a
+part of a train's name. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -86,9 +87,11 @@ def table(name: str, times, field, snr: float) -> None:
         fitted, total = fitted + counts[usual, 0].sum(), total + counts[usual, 2].sum()
         print(f"PDFF {pdff:2.0f} %: " + " |".join(cells), flush=True)
     print(f"fitted up to {USUAL:g} 1/s: {100 * fitted / total:.2f} %; ", end="")
+    untold = [one for one in worst if one[5] >= 50]
     for words, part in (
-        (f"worst up to {USUAL:g} 1/s", [one for one in worst if one[3] <= USUAL]),
-        ("above", [one for one in worst if one[3] > USUAL]),
+        (f"worst up to {USUAL:g} 1/s", [one for one in untold if one[3] <= USUAL]),
+        ("above", [one for one in untold if one[3] > USUAL]),
+        ("under half shown", [one for one in worst if one[5] < 50]),
     ):
         if part:
             _, bias, unsure, decay, pdff, shown = max(part)
