@@ -63,6 +63,7 @@ _BETTER = 0.02  # least mean relative fall of the residual that asks for an expl
 # The same where only two numbers per voxel remain as residual (four echoes and phases of their
 # own): a misfit of any kind, such as motion leaves, then looks like a phase error.
 _BETTER_OF_TWO = 0.25
+_SMALL_GAIN = 0.1  # mean relative fall of the residual up to which noise may explain it
 _OWN = 1.1  # times the residual from which water and fat are given phases of their own
 _SURE = 4.0  # standard errors
 _SURE_OF_FEW = 2.5  # the same where few voxels decide
@@ -216,6 +217,13 @@ class _Sample:
         signals = self.signals.conj() if conjugated else self.signals
         return Sample(signals, self.place, self.r2star_per_s)
 
+    def simulated(self, case: _Case) -> _Sample:
+        """The voxels as a case explains them (see there), with noise of the SD that it leaves."""
+        other, (usable, signals) = copy(self), _simulated(case)
+        other.signals = signals.conj() if case.conjugated else signals
+        other.place, other.energy = self.place[usable], (np.abs(signals) ** 2).sum(1)
+        return other
+
     def with_r2star(self, r2star_per_s: float) -> _Sample:
         other = copy(self)
         other.r2star_per_s = r2star_per_s
@@ -234,6 +242,8 @@ class _Case:
         noise: SD left.
         parts: how much it assumes: 0 for nothing, else the number of phase errors.
         lead: phase of fat before water, in rad.
+        by_noise: by how much freer ones leave less residual where it is right, by noise alone, and
+            the standard error of that.
     """
 
     conjugated: bool
@@ -243,6 +253,7 @@ class _Case:
     noise: float
     parts: int
     lead: float = 0.0
+    by_noise: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass
@@ -287,6 +298,7 @@ def _explanation(sample, model, senses, readout, leads: bool, instead=None) -> _
         made = _freer(sample, model, case, readout, leads)
         cases[case.conjugated] = made
         freest[case.conjugated] = min(made, key=lambda case: case.noise)
+        case.by_noise = _gain_by_noise(sample, case, freest[case.conjugated], readout, leads)
     if readout == "auto":
         least = min(free.noise for free in freest.values())
         wanting = any(_worse(cases[sense][0], free, sample) for sense, free in freest.items())
@@ -357,17 +369,40 @@ def _by_noise(own_sample, sample, own: ChemicalShiftModel, case: _Case) -> float
     At little signal the freer model follows the noise, and its residual is less than its number of
     unknowns lets expect. Signals are simulated from the fits, and fitted by both models.
     """
+    left, (_, signals) = [], _simulated(case)
+    for each, model in ((sample, case.model), (own_sample, own)):
+        fitted = fit_from_candidates(signals, model, each.r2star_per_s, _TRIED)
+        left.append(_noise(each, model, fitted))
+    return max(left[0] / max(left[1], 1e-30), 1.0)
+
+
+def _gain_by_noise(sample, plain: _Case, free: _Case, readout: str, leads: bool):
+    """By how much (`_relative`) a freer case leaves less residual than a right one by noise alone.
+
+    At little signal phase errors follow the noise, and what they gain is more than a chance. Asked
+    only of a gain so small that this may be all of it.
+    """
+    gain, error = _relative(plain.fits, free.fits, sample.energy)
+    if gain > _SMALL_GAIN or not _worse(plain, free, sample):
+        return 0.0, 0.0
+    other = sample.simulated(plain)
+    right = _plain(other, plain.model, plain.conjugated)
+    freer = min(_freer(other, plain.model, right, readout, leads), key=lambda case: case.noise)
+    by_noise, scatter = _relative(right.fits, freer.fits, other.energy)
+    return max(by_noise, 0.0), max(scatter, error)
+
+
+def _simulated(case: _Case) -> tuple[np.ndarray, np.ndarray]:
+    """Which voxels a case without an error of the echoes fits, and signals like theirs.
+
+    These are of the fits, in the sense of the case, with noise of the SD that it leaves.
+    """
     usable = np.isfinite(case.fits).all(1) & (case.fits[:, CONVERGED] > 0)
     fits, times = case.fits[usable].astype(float), case.model.echo_times_s
     wave = np.exp(np.outer(2j * np.pi * fits[:, OFFSET] - fits[:, R2STAR], times))
     clean = (fits[:, [WATER]] + fits[:, [FAT]] * case.model.fat) * wave
     noise = np.random.default_rng(0).standard_normal((2, *clean.shape)) * case.noise
-    signals = (clean + noise[0] + 1j * noise[1]).astype(np.complex64)
-    left = []
-    for each, model in ((sample, case.model), (own_sample, own)):
-        fitted = fit_from_candidates(signals, model, each.r2star_per_s, _TRIED)
-        left.append(_noise(each, model, fitted))
-    return max(left[0] / max(left[1], 1e-30), 1.0)
+    return usable, (clean + noise[0] + 1j * noise[1]).astype(np.complex64)
 
 
 def _check_explained(case: _Case, sample: _Sample) -> None:
@@ -632,6 +667,7 @@ def _worse(case: _Case, best: _Case, sample) -> bool:
     mean, error = _relative(case.fits, best.fits, sample.energy)
     freedom = 2 * sample.signals.shape[1] - case.model.unknowns(sample.r2star_per_s)
     least = _BETTER_OF_TWO if freedom == 2 else _BETTER
+    mean, error = mean - case.by_noise[0], np.hypot(error, case.by_noise[1])
     if mean > least and mean > _SURE * error:
         return True
     first, second = (np.nan_to_num(each.fits[:, RESIDUAL].astype(float)) for each in (case, best))
