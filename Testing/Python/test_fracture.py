@@ -757,5 +757,7 @@ def test_the_six_points_are_shown_as_lines_in_the_color_of_the_grade(healthy):
     assert colors.GetColorName(2) == "grade 2"
     assert color[:3] == pytest.approx(GRADE_COLORS[2], abs=0.01)
     assert display.GetVisibility2D() and legend.GetVisibility()
+    row = legend.GetSize()[1] * 400 / (legend.GetNumberOfLabels() + 1)  # and its title, pixels
+    assert row >= 16  # lower, letters lie over each other where four views share a screen
     show_overlay(segmentation, False)
     assert not legend.GetVisibility()

@@ -67,7 +67,7 @@ def show_height_lines(
         legend.SetMaxNumberOfColors(len(GRADE_COLORS))
         legend.SetNumberOfLabels(len(GRADE_COLORS))
         legend.SetPosition(0.97, 0.03)  # that of z-scores is on the other side, labels are above
-        legend.SetSize(0.12, 0.2)
+        legend.SetSize(0.12, 0.3)
         style_legend(legend, of_words=True)
         show_beside_anatomy(legend, layout, segmentation.GetDisplayNode())
     show_height_legend(segmentation, True)
