@@ -356,6 +356,9 @@ def _own_phases_explain(sample, model, own_sample, own, senses, readout, least: 
 
 def _over_own_phases(case: _Case, sample, own_sample, own, readout: str) -> float:
     """How many times the residual of phases of their own a common one leaves, beyond noise."""
+    # Noise makes the few residuals of three echoes differ; what leaves less than it is no misfit.
+    if own_sample is not sample and case.noise < sample.background_noise:
+        return 1.0
     forced = "bipolar" if case.error and readout != "unipolar" else "unipolar"
     plain = _plain(own_sample, own, case.conjugated)
     rival = min(each.noise for each in _freer(own_sample, own, plain, forced, False))
