@@ -54,6 +54,7 @@ OF_OTHERS = (  # said by modules that are not looked at here
     "The muscle lies over … mm away and coil shading was not corrected",
     "Opposed phase cannot tell a fat fraction from its complement",
     "Look at: …",
+    "By its signals this may be no plain T2, …",  # 36 mm of T2, whose fat is taken for muscle
 )
 NOT_ASKED = (
     "The level may be one off: at …, ….",  # of each doubted count, of which there are none

@@ -40,5 +40,6 @@ def contradiction(book: Book, measured: Sequence[Measurement]) -> str:
         return ""
     return (
         f"By its signals this may be no plain T2, so nothing is compared with it: {why}. It may be "
-        "a T1, a gradient echo, fat-suppressed or a map. Look, and name the image anew."
+        "a T1, a gradient echo, fat-suppressed or a map, or what counts as muscle may be fat. "
+        "Look, and name the image or the muscle anew."
     )
