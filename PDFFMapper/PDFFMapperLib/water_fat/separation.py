@@ -201,7 +201,8 @@ def separate_water_fat(
     notes += settled.notes
     _check_phases(model, r2star_model)
     searchable = _searchable(signals, mask, model, mixed)
-    refuse_phases_of_another_place(*searchable, noise)
+    if model.unknowns(None) < 2 * len(model.echo_times_s):  # else any phases fit
+        refuse_phases_of_another_place(*searchable, noise)
 
     found = find_off_resonance(
         *searchable,
