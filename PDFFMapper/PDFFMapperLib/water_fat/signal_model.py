@@ -60,7 +60,8 @@ _USUAL_R2STAR_PER_S = 40.0
 _TRIED = 2  # candidates of the field per voxel
 _FEW = 40  # voxels under which no phase error is looked for
 _BETTER = 0.02  # least mean relative fall of the residual that asks for an explanation
-# The same where only two numbers per voxel remain as residual (four echoes and phases of their
+_BETTER_OF_FEW = 0.06  # the same of the mean residual; noise makes up to .03 of it
+# The first where only two numbers per voxel remain as residual (four echoes and phases of their
 # own): a misfit of any kind, such as motion leaves, then looks like a phase error.
 _BETTER_OF_TWO = 0.25
 _SMALL_GAIN = 0.1  # mean relative fall of the residual up to which noise may explain it
@@ -678,7 +679,8 @@ def _worse(case: _Case, best: _Case, sample) -> bool:
     excess = np.minimum(first, most) - np.minimum(second, most)
     usual = np.minimum(second, most).mean()
     spread = excess.std() / np.sqrt(len(excess))
-    return bool(excess.mean() > 5 * least * usual and excess.mean() > _SURE_OF_FEW * spread)
+    least = _BETTER_OF_FEW * (least / _BETTER)
+    return bool(excess.mean() > least * usual and excess.mean() > _SURE_OF_FEW * spread)
 
 
 def _phases(case: _Case, common_phase: bool | None, differ: float) -> str:
@@ -798,7 +800,7 @@ def _decided(found: _Explanation, sample: _Sample) -> str:
     if other is None or other.noise > 3 * case.noise:
         return _SENSES[case.conjugated]
     fits, model = [case.fits, other.fits], case.model
-    score = _likelihood_ratio(fits, sample.signals, model, sample.r2star_per_s)
+    score = alone = _likelihood_ratio(fits, sample.signals, model, sample.r2star_per_s)
     if abs(score) < _CLEAR:
         # Single voxels may exchange water and fat as they like; in one field they may not.
         slab = sample.slab()
@@ -811,7 +813,7 @@ def _decided(found: _Explanation, sample: _Sample) -> str:
         return _SENSES[case.conjugated]
     if score <= -_SURE and case.parts > 1:
         _check_explained(other, sample)
-    elif score <= -_SURE:
+    elif score <= -_SURE and alone < _SURE:  # else neither explains both, as where fat leads
         found.case, found.other = other, case
         return _SENSES[other.conjugated]
     if _same_fractions(*[100 * each[:, FRACTION] for each in fits]):
