@@ -60,13 +60,15 @@ _USUAL_R2STAR_PER_S = 40.0
 _TRIED = 2  # candidates of the field per voxel
 _FEW = 40  # voxels under which no phase error is looked for
 _BETTER = 0.02  # least mean relative fall of the residual that asks for an explanation
-_BETTER_OF_FEW = 0.06  # the same of the mean residual; noise makes up to .03 of it
+_BETTER_OF_FEW = 0.07  # the same of the mean residual; exchanged voxels make up to .06 of it
 # The first where only two numbers per voxel remain as residual (four echoes and phases of their
 # own): a misfit of any kind, such as motion leaves, then looks like a phase error.
 _BETTER_OF_TWO = 0.25
 _SMALL_GAIN = 0.1  # mean relative fall of the residual up to which noise may explain it
 _OWN = 1.1  # times the residual from which water and fat are given phases of their own
 _SURE = 4.0  # standard errors
+_FIELD_MISFIT = 1.08  # times the noise of the images; right echoes leave 1.0 in one field
+_FAR_WORSE = 1.5  # times what the likelier sense leaves, from which the other one is out
 _SURE_OF_FEW = 2.5  # the same where few voxels decide
 _CLEAR = 8.0  # the same where every voxel has a field of its own
 _AS_NOISE = 1.5  # times the noise of the images that a good explanation may leave
@@ -666,10 +668,11 @@ def _worse(case: _Case, best: _Case, sample) -> bool:
 
     Either most voxels have a little more, or the few that hold water and fat have a lot.
     """
-    if case is best:
+    freedom = 2 * sample.signals.shape[1] - case.model.unknowns(sample.r2star_per_s)
+    # An error makes up for the one number that three echoes leave, whatever it is.
+    if case is best or (freedom == 1 and not case.parts and case.noise < sample.background_noise):
         return False
     mean, error = _relative(case.fits, best.fits, sample.energy)
-    freedom = 2 * sample.signals.shape[1] - case.model.unknowns(sample.r2star_per_s)
     least = _BETTER_OF_TWO if freedom == 2 else _BETTER
     mean, error = mean - case.by_noise[0], np.hypot(error, case.by_noise[1])
     if mean > least and mean > _SURE * error:
@@ -807,6 +810,10 @@ def _decided(found: _Explanation, sample: _Sample) -> str:
         fits = [_fits_in_one_field(sample, slab, each) for each in (case, other)]
         signals = VoxelSignals(sample.echoes).at(np.flatnonzero(slab))
         score = _likelihood_ratio(fits, signals, model, sample.r2star_per_s)
+        # What neither sense explains, as a lead of fat that three echoes hide, decides nothing.
+        left, of_other = sorted(_noise(sample, model, each) for each in fits)
+        if len(sample.echoes) == 3 and model.common_phase and of_other < _FAR_WORSE * left:
+            score *= left < _FIELD_MISFIT * sample.background_noise
     # Several errors make up for the sense of few echoes, as where a gain is at fault.
     anything = case.lead and case.parts > 3 and sample.signals.shape[1] < 5
     if score >= _SURE and not anything:
