@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numba import njit
 
+from PDFFMapperLib.maps.progress import run_parallel
 from PDFFMapperLib.water_fat.error_kernel import normal_equations, project
 from PDFFMapperLib.water_fat.field_map import (
     ChemicalShiftModel,
@@ -413,8 +414,12 @@ def _refined(
     lead: float,
     fit_amplitude: bool,
     fit_lead: bool,
+    first: np.ndarray | None = None,
 ) -> ErrorFit:
-    """Gauss-Newton steps from an error, the unknowns of each voxel projected out."""
+    """Gauss-Newton steps from an error, the unknowns of each voxel projected out.
+
+    `first` are the fits without the error to begin with, if they are known.
+    """
     signals, r2star, times = sample.signals, sample.r2star_per_s, model.echo_times_s
     phases, given = error.phase.size, len(error.patterns)
     basis = position_terms(sample.place, error.powers)
@@ -423,10 +428,12 @@ def _refined(
     freedom, count = max(2 * signals.shape[1] - unknowns, 1), phases + given + 1
     kept = np.r_[:phases, np.arange(phases, phases + given)[: given * fit_amplitude]]
     kept = np.r_[kept, [phases + given] * fit_lead].astype(int)
-    for _ in range(_STEPS):
+    for step in range(_STEPS):
         led = replace(model, fat=model.fat * np.exp(1j * lead)) if lead else model
         corrected = without_error(signals, error.exponents_by(basis))
-        if sample.starts_hz is None:
+        if step == 0 and first is not None:
+            fits = first
+        elif sample.starts_hz is None:
             fits = fit_from_candidates(corrected, led, r2star, tried=2)
         else:
             fits = fit_from(corrected, led, r2star, sample.starts_hz)
@@ -533,11 +540,16 @@ def find_gain(
     # Phases of their own of four echoes imitate a gain.
     if freedom < 3 or strength < _GAIN_SNR * background_noise:
         return None
-    found: list[tuple[float, np.ndarray, ErrorFit]] = []
-    for pattern in gain_patterns(sample.signals.shape[1]):
-        fit = _fit_gain(pattern, sample, model)
-        found.append((float(np.nanmean(capped(fit.fits[:, RESIDUAL]))), pattern, fit))
-    squares, pattern, fit = min(found, key=lambda each: each[0])
+    patterns = gain_patterns(sample.signals.shape[1])
+    tried: list[ErrorFit | None] = [None] * len(patterns)
+
+    def fit_one(n: int) -> None:
+        tried[n] = _fit_gain(patterns[n], sample, model, fits)
+
+    run_parallel(fit_one, range(len(patterns)))
+    left = [float(np.nanmean(capped(each.fits[:, RESIDUAL]))) for each in tried]
+    best = int(np.argmin(left))
+    squares, pattern, fit = left[best], patterns[best], tried[best]
     size = float(fit.error.amplitude[0])
     change = 100 * np.nan_to_num(np.abs(fit.fits[:, FRACTION] - fits[:, FRACTION]))
     gain = Gain(
@@ -554,8 +566,13 @@ def find_gain(
     return gain if gain.noise < _GAIN_NOISE * background_noise else None
 
 
-def _fit_gain(pattern: np.ndarray, sample: Sample, model: ChemicalShiftModel) -> ErrorFit:
-    """A factor of the echoes of a pattern, with a phase, that fits a sample of voxels best."""
+def _fit_gain(
+    pattern: np.ndarray, sample: Sample, model: ChemicalShiftModel, fits: np.ndarray
+) -> ErrorFit:
+    """A factor of the echoes of a pattern, with a phase, that fits a sample of voxels best.
+
+    `fits` are those without one.
+    """
     nothing = np.zeros((1, 1)), np.zeros(1)
     error = EchoError("gain", pattern[None], np.array(_LINEAR[:1]), *nothing)
-    return _refined(sample, model, error, 0.0, True, False)
+    return _refined(sample, model, error, 0.0, True, False, fits)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from PDFFMapperLib.maps.progress import run_parallel
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel, fit_from_candidates
 from PDFFMapperLib.water_fat.neighborhood import flat_index
 from PDFFMapperLib.water_fat.voxel_fit import RESIDUAL
@@ -41,18 +42,23 @@ def refuse_phases_of_another_place(
     """
     index = flat_index(mask)
     index = index[:: max(1, len(index) // _SEARCHED)]
-    place, given, found = np.stack(np.unravel_index(index, mask.shape)), signals.at(index), []
-    for words, other in _elsewhere(place, mask.shape):
+    place, given = np.stack(np.unravel_index(index, mask.shape)), signals.at(index)
+    found: list[tuple[float, str]] = []
+
+    def compare(elsewhere: tuple[str, np.ndarray]) -> None:
+        words, other = elsewhere
         usable = (other[0] >= 0) & (other[0] < mask.shape[0])
         other = np.ravel_multi_index(other, mask.shape, mode="clip")
         usable &= mask.ravel()[other]
         if np.count_nonzero(usable) < _FEW:
-            continue
+            return
         instead = signals.at(other[usable])
         mean, error, left = _better(*_most_apart(given[usable], instead, model.echo_times_s), model)
         least = _BETTER if left < _AS_NOISE * noise else _MUCH_BETTER
         if mean > max(least, _SURE * error):
             found.append((mean, words))
+
+    run_parallel(compare, _elsewhere(place, mask.shape))
     if found:
         raise ValueError(
             f"The phases fit the magnitudes if they are taken {max(found)[1]}, and not as given. "

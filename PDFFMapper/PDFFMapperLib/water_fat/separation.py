@@ -71,7 +71,7 @@ _FEWEST_TO_SHARE = 147  # voxels, of a whole neighborhood
 _VAGUE_PDFF = 0.05  # typical SD around over which water and fat are exchanged where R2* is hidden
 USELESS_PDFF = 0.08  # typical SD around that leaves no PDFF, and half of what one voxel may have
 _LEAST_SIGNAL = 5.0  # noise SDs that the largest echo of a neighborhood should have
-_MANY = 50_000  # voxels that tell the usual residual
+_MANY = 50_000  # voxels that tell the usual residual and noise
 _ERROR_SAMPLE = 16_000  # voxels to fit an error of the echoes to
 
 
@@ -415,7 +415,7 @@ def _signed(model, background: float, fitted: _Fits, notes: list[str]) -> bool:
 
 def _left(noise: np.ndarray, background: float) -> float:
     """What the model leaves, in the images' own noise."""
-    return float(np.median(noise)) / max(background, 1e-30)
+    return float(np.median(noise[:: len(noise) // _MANY + 1])) / max(background, 1e-30)
 
 
 def _usable(
