@@ -51,7 +51,7 @@ def test_abdomens_that_breathe_are_neither(shared, number):
     with np.load(shared / "cases" / "diffusion" / f"volunteer{number}_T70_bip.npz") as case:
         image, b_values = case["image"], case["b"]
     said = notes_of(image[None], b_values)
-    assert "brighter" not in said and "decay" not in said
+    assert "brighter" not in said and "decay" not in said and "shifted" not in said
 
 
 @pytest.mark.parametrize(
@@ -115,6 +115,39 @@ def test_a_direction_lost_to_motion_is_told():
     assert "as after motion" not in notes_of(signal, b_values, facts)
     signal[..., 3] *= 0.4
     assert "brightness of the others, as after motion" in notes_of(signal, b_values, facts)
+
+
+def moved(signal, which, shift):
+    """The object moved by rows and columns, as between two images."""
+    signal = signal.copy()
+    signal[..., which] = np.roll(signal[..., which], shift, (1, 2))
+    return signal
+
+
+@pytest.mark.parametrize("shift", [(3, 0), (0, -3), (2, -5)])
+@pytest.mark.parametrize("snr", [10, 40])
+def test_motion_between_b_values_is_told(snr, shift):
+    said = notes_of(moved(object_of(snr=snr), [4, 5], shift))
+    assert "Images at b = 400, 600 s/mm^2 are shifted by up to" in said
+    assert f"{np.hypot(*shift):.0f} voxels in plane against those at 0, as after motion" in said
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 5])
+def test_motion_is_told_of_abdomens_too(shared, number):
+    with np.load(shared / "cases" / "diffusion" / f"volunteer{number}_T70_bip.npz") as case:
+        image, b_values = moved(case["image"][None], [-1], (3, 0)), case["b"]
+    assert "b = 500 s/mm^2 are shifted by up to 3 voxels" in notes_of(image, b_values)
+
+
+def test_right_images_of_which_fat_alone_stays_are_not_told_to_have_moved():
+    b_values = np.array([0, 1500.0])
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        s0 = np.zeros((2, 64, 64))
+        s0[:, 8:56, 8:56], s0[:, 12:52, 12:52] = 20, 200
+        d = np.where(s0 == 20, 0.02, 3.0)
+        signal = rician(ivim_signal(b_values, s0, d, 20.0, 0 * s0), 10, rng)
+        assert "shifted" not in notes_of(signal, b_values)
 
 
 def test_how_many_voxels_were_left_out_is_said():

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from PDFFMapperLib.diffusion.decay import check_decay, check_times, note_directions, note_drop
+from PDFFMapperLib.diffusion.motion import note_motion
 from PDFFMapperLib.diffusion.noise import sigma_from_background, sigma_from_repeats
 from PDFFMapperLib.diffusion.scheme import diffusion_scheme, trace_weighted
 from PDFFMapperLib.images.volume import Volume
@@ -69,6 +70,8 @@ def diffusion_series(images: Sequence[Volume], settings: SimpleNamespace) -> Dif
     b_values, averages = scheme.b_values, np.ones(scheme.b_values.size)
     series = DiffusionSeries(stack, b_values, averages, images[0], repeats, notes=scheme.notes)
     note_directions(stack, b_values, series.notes)
+    used = np.flatnonzero(_within(b_values, settings))
+    note_motion([stack[..., n] for n in used], b_values[used], series.notes)
     if np.unique(b_values).size < b_values.size:
         series.signal, series.b_values, series.averages = trace_weighted(stack, scheme)
         series.notes.append(
@@ -77,7 +80,7 @@ def diffusion_series(images: Sequence[Volume], settings: SimpleNamespace) -> Dif
         )
     if left_out := int((~np.isfinite(series.signal).all(axis=-1)).sum()):
         series.notes.append(f"{left_out} voxels hold NaN or infinite values and were left out.")
-    _keep_b_values(series, settings.lowest_b, settings.highest_b)
+    _keep_b_values(series, settings)
     check_decay(series.signal, series.b_values, series.notes)
     _find_noise(series, settings)
     _find_mask(series, settings)
@@ -85,11 +88,17 @@ def diffusion_series(images: Sequence[Volume], settings: SimpleNamespace) -> Dif
     return series
 
 
-def _keep_b_values(series: DiffusionSeries, low: float, high: float | None) -> None:
-    high = np.inf if high is None else high
-    kept = (series.b_values >= low) & (series.b_values <= high)
+def _within(b_values: np.ndarray, settings: SimpleNamespace) -> np.ndarray:
+    """Which b-values are asked for."""
+    highest = np.inf if settings.highest_b is None else settings.highest_b
+    return (b_values >= settings.lowest_b) & (b_values <= highest)
+
+
+def _keep_b_values(series: DiffusionSeries, settings: SimpleNamespace) -> None:
+    kept = _within(series.b_values, settings)
     if not kept.any():
-        wanted = f"from {low:g} upward" if np.isinf(high) else f"from {low:g} to {high:g}"
+        low, high = settings.lowest_b, settings.highest_b
+        wanted = f"from {low:g} upward" if high is None else f"from {low:g} to {high:g}"
         listed = ", ".join(f"{b:g}" for b in series.b_values)
         raise ValueError(f"No b-value lies {wanted} (s/mm^2); there are {listed}.")
     if not kept.all():
