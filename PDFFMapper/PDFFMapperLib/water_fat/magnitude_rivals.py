@@ -19,6 +19,7 @@ from PDFFMapperLib.water_fat.spectra import FatSpectrum
 from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 
 _SAMPLE = 800  # voxels
+_OF_MANY = 4  # one voxel of so many is asked first
 _FEW = 100
 _LEAST_ECHOES = 5  # four leave one number per voxel, which much else explains
 _DIMMEST = 0.1  # share of the voxels left out
@@ -28,9 +29,8 @@ _AS_NOISE = 1.25  # times the noise of air, that is left at most
 _OVER_NOISE = 1.1  # times the noise of air, over which a gain is looked for
 _AS_SCALED = 1.5  # the same with a gain, which scales the noise of the one or the other
 _RISING_PER_S = -10.0  # least median R2*
-_LEAST_RANGE = (
-    0.2  # of fat fractions; of one composition, other or cold fat leaves as much as these
-)
+# Least range of fat fractions; of one composition, other or cold fat leaves as much as these.
+_LEAST_RANGE = 0.2
 _FIELDS_T = (1.5, 3.0)
 _LEAST_GAIN, _LARGE_GAIN, _MOST_STEP = 0.06, 0.15, 0.3  # ln; bipolar readouts make up to a tenth
 _STEPS = 4
@@ -75,12 +75,15 @@ def checked_against_rivals(
     squares = _left(given)
     if np.ptp(np.percentile(_fraction(given), [5, 95])) < _LEAST_RANGE:
         return []
-    tried = [
-        (_left(fits), words)
-        for words, moved, times, field in _rivals(signals, echo_times_s, field_strength_t)
-        if np.median((fits := _fits(moved, times, spectrum.modulation(times, field), noise))[:, 2])
-        > _RISING_PER_S
-    ]
+    tried = []
+    for words, moved, times, field in _rivals(signals, echo_times_s, field_strength_t):
+        other = spectrum.modulation(times, field)
+        few = np.ascontiguousarray(moved[::_OF_MANY])
+        if _left(_fits(few, times, other, noise)) > _left(given[::_OF_MANY]):
+            continue  # as of right echoes; all voxels are asked where these leave it open
+        fits = _fits(moved, times, other, noise)
+        if np.median(fits[:, 2]) > _RISING_PER_S:
+            tried.append((_left(fits), words))
     (left, words), size = min(tried, default=(np.inf, "")), np.inf
     explained = _explains(left, squares, air and _AS_NOISE * air, freedom)
     if not explained and (air is None or squares > freedom * (_OVER_NOISE * air) ** 2):

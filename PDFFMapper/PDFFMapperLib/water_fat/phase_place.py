@@ -94,7 +94,8 @@ def _most_apart(given: np.ndarray, instead: np.ndarray, times: np.ndarray) -> tu
     apart = np.unwrap(np.angle(given * turned.conj()), axis=1)
     apart -= (apart @ known) @ known.T
     signal = np.abs(given) ** 2
-    most = np.argsort((np.minimum(apart**2, 1) * signal).sum(1))[-_JUDGED:]
+    strength = (np.minimum(apart**2, 1) * signal).sum(1)
+    most = np.argpartition(strength, -min(_JUDGED, len(strength)))[-_JUDGED:]
     return given[most], np.abs(given[most]) * turned[most]
 
 
@@ -102,10 +103,9 @@ def _better(given: np.ndarray, instead: np.ndarray, model) -> tuple[float, float
     """How much less the other phases leave, from -1 to 1, its standard error, and the SD that they
     leave in three voxels of four."""
     energy = (np.abs(given) ** 2).sum(1)
-    left, right = (
-        np.minimum(np.nan_to_num(fits[:, RESIDUAL].astype(float), nan=np.inf), energy)
-        for fits in (fit_from_candidates(each, model, None, _TRIED) for each in (given, instead))
-    )
+    fits = fit_from_candidates(np.concatenate([given, instead]), model, None, _TRIED)
+    both = np.nan_to_num(fits[:, RESIDUAL].astype(float), nan=np.inf).reshape(2, -1)
+    left, right = np.minimum(both, energy)
     relative = (left - right) / np.maximum(left + right, 1e-9 * energy)
     freedom = max(2 * given.shape[1] - model.unknowns(None), 1)
     sd = np.sqrt(np.percentile(right, 75) / freedom)
