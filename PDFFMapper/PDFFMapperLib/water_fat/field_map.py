@@ -23,7 +23,7 @@ from numba import njit
 from PDFFMapperLib.maps.progress import Progress, run_parallel, share, tell
 from PDFFMapperLib.water_fat import fronts
 from PDFFMapperLib.water_fat.block_field import block_field, expected_steps, huber
-from PDFFMapperLib.water_fat.neighborhood import flat_index
+from PDFFMapperLib.water_fat.neighborhood import flat_index, number
 from PDFFMapperLib.water_fat.residual_curves import (
     R2STAR_TRIED,
     residual_curves,
@@ -517,7 +517,7 @@ def _choose(
     def settle(k: int) -> None:
         part = slice(ends[k], ends[k + 1])
         messages[part] = 0
-        _number(mask[k], ends[k], where[k])
+        number(mask[k], ends[k], where[k])
         field = np.empty(ends[k + 1] - ends[k], np.float32)
         _interpolate(coarse, k, factors, mask[k], field)
         _settle_costs(candidates[part], costs[part], found[part], field, scale_hz.mean(), period_hz)
@@ -549,17 +549,6 @@ def _choose(
         if sum(changed) < _SETTLED * len(index):
             break
     return chosen, margin
-
-
-@njit(cache=True, nogil=True)
-def _number(mask, first, where):
-    """Number the voxels of a slice's mask from `first` on; -1 outside."""
-    for j in range(mask.shape[0]):
-        for i in range(mask.shape[1]):
-            where[j, i] = -1
-            if mask[j, i]:
-                where[j, i] = first
-                first += 1
 
 
 @njit(cache=True, nogil=True)

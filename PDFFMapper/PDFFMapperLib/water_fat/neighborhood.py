@@ -108,6 +108,17 @@ def _add_indices(mask, first, index):
 
 
 @njit(cache=True, nogil=True)
+def number(mask, first, where):
+    """Number the voxels of a slice's mask from `first` on; -1 outside."""
+    for j in range(mask.shape[0]):
+        for i in range(mask.shape[1]):
+            where[j, i] = -1
+            if mask[j, i]:
+                where[j, i] = first
+                first += 1
+
+
+@njit(cache=True, nogil=True)
 def put(values, mask, outside, image):
     """Make an image, shape (rows, columns), of values of a mask's voxels."""
     n = 0

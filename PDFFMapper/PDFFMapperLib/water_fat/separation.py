@@ -373,7 +373,17 @@ def _fit_voxels(
         hidden &= ~dark  # which are marked
         if np.count_nonzero(hidden) < _FEWEST_TO_SHARE:  # these borrow one by one
             hidden[:] = False
-        noise = _share_r2star(mask, fits, noise, failed, hidden, freedom, model, refit)
+        noise = _share_r2star(
+            mask,
+            fits,
+            noise,
+            failed,
+            hidden,
+            freedom,
+            model,
+            lambda part: signals.at(index[part]),
+            refit,
+        )
         imprecise = _imprecise(mask, fits, noise, failed, hidden)
         if _left(noise, background) >= _MISFIT:  # R2* hides it, and the expected R2* holds it too
             imprecise |= hidden
@@ -787,7 +797,7 @@ def _write_sds(fits, noise, failed, of_fraction, of_r2star):
             of_r2star[v] = noise[v] * np.sqrt(fits[v, R2STAR_VARIANCE])
 
 
-def _share_r2star(mask, fits, noise, failed, hidden, freedom, model, refit) -> np.ndarray:
+def _share_r2star(mask, fits, noise, failed, hidden, freedom, model, signals, refit) -> np.ndarray:
     """Fit voxels again of neighborhoods where noise hides R2*, expecting the one that they share.
 
     Args:
@@ -798,7 +808,8 @@ def _share_r2star(mask, fits, noise, failed, hidden, freedom, model, refit) -> n
         hidden: the voxels to fit again, bool.
         freedom: numbers per voxel that no unknown takes.
         model: echo times and fat.
-        refit: fits voxels, by their place in `fits`, at an R2* or with a prior of (R2*, weight).
+        signals: echoes of voxels, by their place in `fits`.
+        refit: fits voxels, alike, at an R2* or with a prior of (R2*, weight).
 
     Returns:
         The noise SD of each voxel, by what these leave now.
@@ -806,7 +817,7 @@ def _share_r2star(mask, fits, noise, failed, hidden, freedom, model, refit) -> n
     chosen = np.flatnonzero(hidden)
     if not chosen.size:
         return noise
-    shared, unsure = shared_r2star(mask, chosen, noise, model, refit)
+    shared, unsure = shared_r2star(mask, chosen, noise, model, signals, refit)
 
     def fit_again(start: int) -> None:
         here = slice(start, start + _CHUNK)

@@ -16,11 +16,15 @@ from numba import njit
 
 from PDFFMapperLib.maps.progress import run_parallel
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel
-from PDFFMapperLib.water_fat.neighborhood import sum_around
+from PDFFMapperLib.water_fat.neighborhood import number, slice_ends
+from PDFFMapperLib.water_fat.signal_mask import spread
 from PDFFMapperLib.water_fat.voxel_fit import FAT, RELATIVE_PHASE, RESIDUAL, WATER
 
 _TRIED = np.array([*range(-100, 600, 50), *range(600, 1301, 100)], float)  # R2* in 1/s
 _MOST = 8.0  # of minus the log-likelihood that one voxel counts: it may be of another tissue
+_REACH = (1, 3, 3)  # voxels that are asked together
+_SCALE = 0.1  # usual difference of voxels of one tissue in signal, as by the coil
+_APART = 3.1  # normal deviates, over which echoes of two voxels are not those of one tissue
 _CHUNK = 10_000
 
 
@@ -29,34 +33,93 @@ def shared_r2star(
     chosen: np.ndarray,
     noise: np.ndarray,
     model: ChemicalShiftModel,
+    signals: Callable[[np.ndarray], np.ndarray],
     fit: Callable[[np.ndarray, float], np.ndarray],
 ) -> np.ndarray:
     """R2* of the chosen voxels around each of them, and its SD, in 1/s, shape (2, chosen voxels).
+
+    Those around are asked whose echoes are as large within noise and a tenth: a border of two
+    tissues is no mean of both.
 
     Args:
         mask: the voxels of a fit.
         chosen: of these, the ones that share, by their place.
         noise: SD of each voxel of the mask.
         model: echo times and fat.
+        signals: echoes of voxels, by their place, shape (voxels, echoes).
         fit: fits voxels, by their place, at an R2*; see `fit_voxels`.
     """
-    costs = np.empty((len(_TRIED), len(chosen)), np.float32)
+    costs = np.empty((len(chosen), len(_TRIED)), np.float32)
+    sizes = np.empty((len(chosen), len(model.echo_times_s)), np.float32)  # in noise SDs
     of_model = model.echo_times_s, model.fat, model.common_phase
 
     def weigh(start: int) -> None:
-        part = chosen[start : start + _CHUNK]
-        for cost, decay in zip(costs[:, start : start + _CHUNK], _TRIED, strict=True):
-            fits = fit(part, decay)
-            _costs(fits, noise[part], decay, *of_model, cost)
-        here = costs[:, start : start + _CHUNK]
-        here[:] = np.nan_to_num(np.minimum(here - here.min(0), _MOST), nan=_MOST)
+        here = slice(start, start + _CHUNK)
+        part = chosen[here]
+        sizes[here] = np.abs(signals(part)) / noise[part, None]
+        cost = np.empty((len(_TRIED), len(part)), np.float32)
+        for each, decay in zip(cost, _TRIED, strict=True):
+            _costs(fit(part, decay), noise[part], decay, *of_model, each)
+        cost = np.nan_to_num(np.minimum(cost - cost.min(0), _MOST), nan=_MOST)
+        costs[here] = cost.T
 
     run_parallel(weigh, range(0, len(chosen), _CHUNK))
-    spread = np.zeros(len(noise), np.float32)
-    for cost in costs:
-        spread[chosen] = cost
-        cost[:] = sum_around(mask, spread)[chosen]
-    return _lowest(costs)
+    sharing = np.zeros(len(noise), bool)
+    sharing[chosen] = True
+    sharing = spread(mask, sharing, False, bool)
+    ends, where = slice_ends(sharing), np.empty(mask.shape, np.int32)
+    run_parallel(lambda k: number(sharing[k], ends[k], where[k]), range(len(mask)))
+    shared, echoes = np.empty((2, len(chosen))), len(model.echo_times_s)
+    # Of chi-squared (Wilson and Hilferty).
+    most = echoes * (1 - 2 / (9 * echoes) + _APART * math.sqrt(2 / (9 * echoes))) ** 3
+    run_parallel(
+        lambda k: _share(where, k, costs, sizes, most, _TRIED, *shared),
+        np.flatnonzero(np.diff(ends)),
+    )
+    return shared
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _share(where, k, costs, sizes, most, tried, shared, sds):
+    """Where the costs of the voxels that go together are lowest, and the SD, of a slice's voxels.
+
+    Args:
+        where: number of each voxel of the volume, -1 where it does not share.
+        k: the slice.
+        costs: of each voxel and R2* tried.
+        sizes: of the echoes of each voxel, in noise SDs.
+        most: squared difference of sizes, in its variance, of voxels that go together.
+        tried: R2* in 1/s.
+        shared, sds: become the result.
+    """
+    slices, rows, columns = where.shape
+    total = np.empty(len(tried), np.float32)
+    for j in range(rows):
+        for i in range(columns):
+            v = where[k, j, i]
+            if v < 0:
+                continue
+            total[:] = 0
+            for c in range(max(k - _REACH[0], 0), min(k + _REACH[0] + 1, slices)):
+                for b in range(max(j - _REACH[1], 0), min(j + _REACH[1] + 1, rows)):
+                    for a in range(max(i - _REACH[2], 0), min(i + _REACH[2] + 1, columns)):
+                        other = where[c, b, a]
+                        if other >= 0 and _apart_by(sizes[v], sizes[other]) < most:
+                            for x in range(len(tried)):
+                                total[x] += costs[other, x]
+            shared[v], sds[v] = _lowest(total, tried)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _apart_by(sizes, others):
+    """Squared difference of two voxels' echoes in its variance: noise, and a common scale."""
+    square = along = mean = 0.0
+    for n in range(len(sizes)):
+        apart, both = sizes[n] - others[n], 0.5 * (sizes[n] + others[n])
+        square += apart * apart
+        along += apart * both
+        mean += both * both
+    return 0.5 * (square - along * along / (mean + 2 / _SCALE**2))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -101,13 +164,13 @@ def _apart(columns, count):
     return (columns[last] * columns[last]).sum()
 
 
-def _lowest(costs: np.ndarray) -> np.ndarray:
+@njit(cache=True, nogil=True, error_model="numpy")
+def _lowest(costs, tried):
     """Where a parabola through the least of the costs and its neighbors is lowest, and its SD."""
-    least = np.clip(costs.argmin(0), 1, len(costs) - 2)
-    voxel = np.arange(costs.shape[1])
-    x0, x1, x2 = (_TRIED[least + step] for step in (-1, 0, 1))
-    y0, y1, y2 = (costs[least + step, voxel] for step in (-1, 0, 1))
+    least = min(max(np.argmin(costs), 1), len(costs) - 2)
+    x0, x1, x2 = tried[least - 1], tried[least], tried[least + 1]
+    y0, y1, y2 = costs[least - 1], costs[least], costs[least + 1]
     before, after = (y1 - y0) / (x1 - x0), (y2 - y1) / (x2 - x1)
-    bend = np.maximum((after - before) / (x2 - x0), 1e-6)
-    lowest = np.clip((x0 + x1) / 2 - before / (2 * bend), x0, x2)
-    return np.stack([lowest, np.sqrt(0.5 / bend)])
+    bend = max((after - before) / (x2 - x0), 1e-6)
+    lowest = (x0 + x1) / 2 - before / (2 * bend)
+    return min(max(lowest, x0), x2), math.sqrt(0.5 / bend)
