@@ -928,7 +928,7 @@ def test_mr_and_pet_of_one_day_are_one_visit_though_two_studies(panel, day, moda
 def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel, monkeypatch):
     """The newer study is measured at first; the other takes images and regions in its place."""
     from MarrowAssessLib.scene.change_nodes import CHART
-    from MarrowAssessLib.scene.shown import charts_of
+    from MarrowAssessLib.scene.shown import referred
     from MarrowAssessLib.scene.tables import chart_series
 
     def table_column(table, name):
@@ -969,7 +969,7 @@ def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel, monkeypa
     assert names == ["not comparable", "within error"]
     table = later[1].GetNodeReference("MarrowAssess.changes")
     assert (table_column(table, "Earlier")[0], table_column(table, "Now")[0]) == ("30", "45")
-    (chart,) = charts_of(later[1], CHART)
+    (chart,) = referred(later[1], CHART)
     (line,) = chart_series(chart)
     assert line.GetName() == "L3  " + cell.text().removesuffix(" ▲")
     assert table_column(line.GetTableNode(), "0") == ["30", "45"]
@@ -1012,7 +1012,7 @@ def test_two_studies_are_not_mixed_and_are_compared_side_by_side(panel, monkeypa
     parameters.earlierRegions = None
     assert not ui.sideBySideButton.enabled and not ui.changeMapButton.enabled
     ui.applyButton.click()
-    assert not charts_of(later[1], CHART) and not later[1].GetNodeReference("MarrowAssess.changes")
+    assert not referred(later[1], CHART) and not later[1].GetNodeReference("MarrowAssess.changes")
     assert line.GetScene() is None and key.GetNumberOfColors() == 3
     slicer.mrmlScene.RemoveNode(earlier[0])
     with pytest.raises(ValueError, match="The earlier visit's image is gone; load it and measure"):

@@ -7,6 +7,7 @@ import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.findings.assessment import assess
+from MarrowAssessLib.findings.verdict import notes
 from MarrowAssessLib.measures.spectrum_and_map import beside_map
 from MarrowAssessLib.measures.spectrum_place import elsewhere
 from MarrowAssessLib.study.regions import Region
@@ -153,7 +154,9 @@ def test_a_box_in_another_level_than_its_name_is_told(three, name):
     drawn = {"L2": np.roll(inside, 12, 0), "L3": inside}
     marrow = [Region.from_mask(f"{one} marrow", Role.MARROW, one, x) for one, x in drawn.items()]
     study = Study({Contrast.PDFF: pdff}, marrow, 34.0, "M", spectra={name: three})
-    said = named_in_another(assess(study))
+    found = assess(study)
+    said = named_in_another(found)
+    assert [x for x in notes(found) if "of the box of this spectrum" in x] == said  # in words, too
     if name == "L3":
         assert not said
         return

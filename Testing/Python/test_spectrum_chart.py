@@ -1,5 +1,7 @@
 """A fitted spectrum in the Slicer scene."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -59,7 +61,8 @@ def test_the_voxel_of_a_spectrum_is_a_box_in_the_frame_of_the_image():
     oblique = np.eye(4)
     oblique[:3, :3] = turn * (12.0, -15.0, 18.0)  # of left hand, as scanners may write it
     oblique[:3, 3] = 5.0, -20.0, 40.0
-    (box,) = show_boxes(segmentation, {"L3": oblique, "L4": None})
+    spectra = {"L3": SimpleNamespace(voxel_ras=oblique), "L4": SimpleNamespace(voxel_ras=None)}
+    (box,) = show_boxes(segmentation, spectra)
     assert box.GetSize() == pytest.approx((12.0, 15.0, 18.0)) and box.GetLocked()
     assert box.GetCenterWorld() == pytest.approx((5.0, -20.0, 40.0))
     matrix = vtkMatrix4x4()
@@ -69,7 +72,7 @@ def test_the_voxel_of_a_spectrum_is_a_box_in_the_frame_of_the_image():
     corner = np.linalg.solve(to_world, oblique @ (0.5, 0.5, 0.5, 1.0))
     assert np.abs(corner[:3]) == pytest.approx([6.0, 7.5, 9.0])
     oblique[:3, 3] = 6.0, -20.0, 40.0
-    assert show_boxes(segmentation, {"L3": oblique}) == [box]  # it moves with the next assessment
+    assert show_boxes(segmentation, spectra) == [box]  # it moves with the next assessment
     assert box.GetCenterWorld() == pytest.approx((6.0, -20.0, 40.0))
     assert show_boxes(segmentation, {}) == []
     for kind in ("vtkMRMLMarkupsROINode", "vtkMRMLMarkupsROIDisplayNode"):

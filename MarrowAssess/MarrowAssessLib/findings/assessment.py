@@ -23,6 +23,7 @@ from MarrowAssessLib.measures.shading import NORMALIZED_PER_MM, PER_MM
 from MarrowAssessLib.measures.signal_ratios import FAR_APART_MM
 from MarrowAssessLib.measures.spectroscopy import SPECTRA
 from MarrowAssessLib.measures.spectrum_and_map import beside_map
+from MarrowAssessLib.measures.spectrum_place import elsewhere
 from MarrowAssessLib.measures.ute import UTE
 from MarrowAssessLib.prediction.patient_score import PatientScore, refuse_exploratory
 from MarrowAssessLib.references.beside import thresholds as published_cutoffs
@@ -81,8 +82,14 @@ def assess(
         methods=_methods(settings)
         + ([SPECTRA] if study.spectra else [])
         + ([UTE] if study.bones else []),
-        notes=not_given + _beside_maps(study),
+        notes=not_given + _misplaced(study) + _beside_maps(study),
     )
+
+
+def _misplaced(study: Study) -> list[str]:
+    """Of spectra whose box lies in another level than that of their name."""
+    found = [elsewhere(*one, study.regions, study.grid) for one in study.spectra.items()]
+    return [text for text in found if text]
 
 
 def _beside_maps(study: Study) -> list[str]:

@@ -11,7 +11,7 @@ from PDFFMapperLib.scene.tables import Column, table_to_node
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.follow_up.change import NOT_COMPARABLE, Change
 from MarrowAssessLib.scene.plots import line_series, new_chart
-from MarrowAssessLib.scene.shown import charts_of
+from MarrowAssessLib.scene.shown import referred
 from MarrowAssessLib.scene.tables import chart_series, remove_chart
 
 TABLE, CHART = "MarrowAssess.changes", "MarrowAssess.change.chart"
@@ -30,7 +30,7 @@ def show_changes(segmentation: slicer.vtkMRMLSegmentationNode, changes: Sequence
     if not changes:
         for node in [table] if table else []:
             slicer.mrmlScene.RemoveNode(node)
-        for chart in charts_of(segmentation, CHART):
+        for chart in referred(segmentation, CHART):
             remove_chart(chart)
         return
     made = table_to_node("MarrowAssess changes", _columns(changes), table)
@@ -62,7 +62,7 @@ def _show_charts(segmentation: slicer.vtkMRMLSegmentationNode, changes: Sequence
     for one in changes:
         if one.verdict != NOT_COMPARABLE and QUANTITIES[one.quantity].color_rank is not None:
             groups.setdefault(one.quantity, []).append(one)
-    known = {one.GetAttribute(LINES): one for one in charts_of(segmentation, CHART)}
+    known = {one.GetAttribute(LINES): one for one in referred(segmentation, CHART)}
     for quantity, group in groups.items():
         key = "|".join([quantity, *(one.name for one in group)])
         if chart := known.pop(key, None):

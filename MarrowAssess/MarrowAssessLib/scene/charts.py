@@ -13,8 +13,8 @@ from MarrowAssessLib.scene.shown import (
     CURVE_ATTRIBUTE,
     SPECTRUM_ATTRIBUTE,
     TABLE,
-    charts_of,
     point_labels,
+    referred,
 )
 from MarrowAssessLib.scene.spectrum_chart import (
     shows_spectrum,
@@ -40,7 +40,7 @@ def update_charts(
     groups = {shared.key: shared for shared in assessment.shared_references}
     fits = {site: spectrum.fitted for site, spectrum in study.spectra.items()}
     old, drawn = {}, {}
-    for chart in charts_of(segmentation):
+    for chart in referred(segmentation, CHART):
         key = chart.GetAttribute(CURVE_ATTRIBUTE)  # None in scenes of version 0.1
         site = chart.GetAttribute(SPECTRUM_ATTRIBUTE)
         if site in fits and shows_spectrum(chart, site, fits[site]):
@@ -58,7 +58,7 @@ def update_charts(
             charts.append(chart)
     for site, fitted in fits.items():
         charts += drawn.get(site) or spectrum_charts(site, fitted)
-    known = charts_of(segmentation)
+    known = referred(segmentation, CHART)
     if new := [chart for chart in charts if chart not in known]:
         for chart in new:  # the others stay: each reference has Slicer look at every region
             segmentation.AddNodeReferenceID(CHART, chart.GetID())

@@ -28,8 +28,8 @@ from MarrowAssessLib.scene.shown import (
     OVERLAY,
     TABLE,
     LiveResults,
-    charts_of,
     live_results,
+    referred,
     shows_3d,
 )
 from MarrowAssessLib.scene.spectrum_box import show_boxes
@@ -66,8 +66,7 @@ def show_live(
     """
     table = _update_table(assessment.results, segmentation)
     charts = update_charts(assessment, segmentation)
-    spectra = assessment.study.spectra
-    show_boxes(segmentation, {site: one.voxel_ras for site, one in spectra.items()})
+    show_boxes(segmentation, assessment.study.spectra)
     show_changes(segmentation, changes)
     if overlay:
         segments = segmentation.GetSegmentation()
@@ -91,7 +90,7 @@ def clear_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
     if live_results(segmentation) is None:
         return
     _update_table((), segmentation)
-    for chart in charts_of(segmentation):
+    for chart in referred(segmentation, CHART):
         remove_chart(chart)
     segmentation.RemoveNodeReferenceIDs(CHART)
     show_boxes(segmentation, {})
@@ -101,7 +100,7 @@ def clear_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
 
 def remove_live(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
     """Remove all that shows a segmentation's results, with a segmentation that goes."""
-    for chart in charts_of(segmentation):
+    for chart in referred(segmentation, CHART):
         remove_chart(chart)
     show_boxes(segmentation, {})
     show_changes(segmentation, ())

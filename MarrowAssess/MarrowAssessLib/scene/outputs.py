@@ -138,7 +138,7 @@ def _build_scene(assessment: Assessment) -> tuple[slicer.vtkMRMLScalarVolumeNode
     charts = [chart for one in shared if (chart := age_chart(one, study.age_years))]
     for site, spectrum in study.spectra.items():
         charts += spectrum_charts(site, spectrum.fitted)
-    boxes = show_boxes(segmentation, {site: one.voxel_ras for site, one in study.spectra.items()})
+    boxes = show_boxes(segmentation, study.spectra)
     put_in_folder("MarrowAssess", [*volumes, segmentation, table, *charts, *boxes])
     return volumes[0], overlay
 

@@ -28,13 +28,11 @@ class LiveResults:
 def live_results(segmentation: slicer.vtkMRMLSegmentationNode) -> LiveResults | None:
     """What is shown of a segmentation, as in a scene that was saved; None if nothing is."""
     table = segmentation.GetNodeReference(TABLE)
-    return LiveResults(table, charts_of(segmentation)) if table else None
+    return LiveResults(table, referred(segmentation, CHART)) if table else None
 
 
-def charts_of(
-    segmentation: slicer.vtkMRMLSegmentationNode, role: str = CHART
-) -> list[slicer.vtkMRMLPlotChartNode]:
-    """What a segmentation refers to in a role: charts of it or of changes, boxes of spectra."""
+def referred(segmentation: slicer.vtkMRMLSegmentationNode, role: str) -> list[slicer.vtkMRMLNode]:
+    """The nodes that a segmentation refers to in a role, such as CHART or BOX."""
     count = segmentation.GetNumberOfNodeReferences(role)
     nodes = [segmentation.GetNthNodeReference(role, n) for n in range(count)]
     return [node for node in nodes if node is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
@@ -10,22 +11,26 @@ from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
 from MarrowAssessLib.scene.click_mode import clicks_stay
 from MarrowAssessLib.scene.markups import OWN_MARKUPS
-from MarrowAssessLib.scene.shown import BOX, SPECTRUM_ATTRIBUTE, charts_of
+from MarrowAssessLib.scene.shown import BOX, SPECTRUM_ATTRIBUTE, referred
+
+if TYPE_CHECKING:  # opening a panel waits for no fit
+    from PDFFMapperLib.spectroscopy.analysis import Analysis
 
 COLOR = (1.0, 0.9, 0.2)
 
 
 def show_boxes(
-    segmentation: slicer.vtkMRMLSegmentationNode, boxes: Mapping[str, np.ndarray | None]
+    segmentation: slicer.vtkMRMLSegmentationNode, spectra: Mapping[str, Analysis]
 ) -> list[slicer.vtkMRMLMarkupsROINode]:
     """Have the views show the voxel of each spectrum, and no other.
 
     Args:
         segmentation: refers to the boxes, and gives them its transform.
-        boxes: of each site the 4x4 matrix from the unit cube to RAS mm; None where unknown.
+        spectra: of each site; one that does not tell its place has no box.
     """
+    boxes = {site: one.voxel_ras for site, one in spectra.items()}
     wanted = {site: matrix for site, matrix in boxes.items() if matrix is not None}
-    shown = {one.GetAttribute(SPECTRUM_ATTRIBUTE): one for one in charts_of(segmentation, BOX)}
+    shown = {one.GetAttribute(SPECTRUM_ATTRIBUTE): one for one in referred(segmentation, BOX)}
     for site in shown.keys() - wanted.keys():
         _remove(shown.pop(site))
     for site, matrix in wanted.items():
