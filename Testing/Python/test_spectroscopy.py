@@ -50,6 +50,7 @@ from PDFFMapperLib.spectroscopy.poor_shim import (
     beside_baselines,
     with_baseline,
 )
+from PDFFMapperLib.spectroscopy.prepare import prepared
 from PDFFMapperLib.spectroscopy.quality import spectrum_of, voigt_fwhm_hz
 from PDFFMapperLib.spectroscopy.quantities import quantities, quantity_of
 from PDFFMapperLib.spectroscopy.recipe import MRS
@@ -489,6 +490,7 @@ def test_derivatives_of_model_and_quantities(free):
             delay=True,
             methylene_width=True,
             skew=True,
+            stretch=True,
             turned=True,
             t2=True,
             t1=True,
@@ -501,6 +503,7 @@ def test_derivatives_of_model_and_quantities(free):
         "fat_lorentz": 40, "water_lorentz": 60, "fat_gauss": 3e3, "water_gauss": 5e3,
         "fat_shift": 4, "water_shift": -3, "delay": 1e-4, "methylene_lorentz": 9, "ndb": 2.7,
         "share": 0.3, "water_r2": 45, "fat_r2": 14, "chain_length": 17.9, "skew": 9e4,
+        "stretch": 0.02,
     }  # fmt: skip
     for name, value in given.items():
         if name in model.at:
@@ -1414,7 +1417,7 @@ def test_a_wrong_dwell_time_or_frequency_is_said():
     for key, factor, words in (
         ("dwell_s", 1.0, None),
         ("dwell_s", 1.05, "% nearer together than they should; check the dwell time and the freq"),
-        ("dwell_s", 0.95, "if the temperature is not why, check the dwell time and the frequency"),
+        ("dwell_s", 0.95, "% further apart than they should; check the dwell time and the freque"),
         ("dwell_s", 0.90, "% further apart than they should; check the dwell time and the freque"),
         ("frequency_mhz", 127.7 / 123.2, "% nearer together than they should; check the dwell"),
     ):
@@ -1422,6 +1425,25 @@ def test_a_wrong_dwell_time_or_frequency_is_said():
         said = [x for x in told if "check the dwell time" in x]
         assert len(said) == (words is not None)
         assert not said or words in said[0]
+
+
+@pytest.mark.parametrize(("key", "factor"), [("dwell_s", 1.02), ("frequency_mhz", 0.97)])
+def test_a_dwell_time_or_frequency_that_is_a_little_off_costs_the_numbers_nothing(key, factor):
+    """Distances within fat are fitted where the data ask for it."""
+    truth = Truth(60.0, t2_water_ms=1e9, t2_fat_ms=1e9)
+    (one,) = spectra_of(made(truth, snr=400.0, sequence=NONE))
+    off = replace(one, **{key: factor * getattr(one, key)})
+    found, plain = MRS.measure([off]), fit(prepared([off]).series, Choice())
+    assert abs(quantities(plain.model)["ndb"](plain.theta)[0] - truth.ndb) > 0.3
+    trues = {"signal_fat_fraction": 60.0, "ndb": truth.ndb, "nmidb": truth.nmidb}
+    for name, true in trues.items():
+        told = found.get(name)
+        assert abs(told.value - true) < 2.5 * told.sd and told.sd < 0.2, name
+    percent = 100 * abs(1 / factor - 1)
+    (said,) = (x for x in found.notes if x.startswith("Distances between fat's lines"))
+    assert float(said.split()[5]) == pytest.approx(percent, abs=0.3)
+    assert ("longer" if factor < 1 else "shorter") in said
+    assert not any("between fat's lines" in x for x in MRS.measure([one]).notes)
 
 
 def test_cold_water_is_said():

@@ -1,4 +1,4 @@
-"""Spectra that the model does not foresee: asymmetric lines, a baseline, other couplings."""
+"""Spectra that the model does not foresee: asymmetric lines, a baseline, other couplings, times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PDFFMapperLib.spectroscopy.rows import NONE, PRESS
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
 from PDFFMapperLib.spectroscopy.spectrum import Series
 
-KINDS = ("no fault", "asymmetric", "baseline", "narrow baseline", "J modulated")
+KINDS = ("no fault", "asymmetric", "baseline", "narrow baseline", "J modulated", "wrong dwell time")
 
 
 def unforeseen(
@@ -23,7 +23,7 @@ def unforeseen(
 
     Asymmetric: 30 % of every line lies 15 Hz off, as shim leaves it. Baseline: a hump of 5 % of all
     signal, 600 Hz wide, at 2.5 ppm; the narrow one is 300 Hz wide. J modulated: PRESS by density
-    matrices whose couplings are 3 % larger than the model's.
+    matrices whose couplings are 3 % larger than the model's. Wrong dwell time: 2 % too long.
     """
     series = simulated(truth, te_ms, 1e9, rng, NONE)
     if kind == "asymmetric":
@@ -33,6 +33,8 @@ def unforeseen(
         series.fids += hump(series, 600 if kind == "baseline" else 300)
     elif kind == "J modulated":
         series = replace(series, fids=_coupled(series), sequence=PRESS)
+    elif kind == "wrong dwell time":
+        series = replace(series, dwell_s=1.02 * series.dwell_s)
     noise = rng.normal(0, 1 / snr, (2, *series.fids.shape))
     series.fids = series.fids + noise[0] + 1j * noise[1]
     return series

@@ -21,7 +21,8 @@ CHI2_95 = 3.841458820694124
 LEAST_GAIN = 1e-3  # of what an interval allows, below which the search for its end is done
 START_WIDTHS_HZ = (12.0, 30.0, 60.0, 110.0)
 START_NDB, START_SHARE = 2.9, 0.26
-WHERE_ASKED = ("delay", "methylene_width", "skew", "turned")  # of Choice: what the data may ask for
+# Of Choice: what the data may ask for.
+WHERE_ASKED = ("delay", "methylene_width", "skew", "stretch", "turned")
 NOISE_ALONE = 1.1  # of residual over noise, which the tail of a signal tells to 3-5 % (SD)
 PROMISED = 0.5  # share of its price that a linear model has to gain for a fit to be tried
 # Starts beside 0: water and fat are alike in phase every 2.3 ms at 3 T.

@@ -42,6 +42,7 @@ CHAIN_LENGTHS = (12.0, 24.0)
 LATEST_S = 6.5e-3  # that the first point may lie off the top of the echo
 TURNED_MS = (4.0, 12.0, 40.0)  # within which eddy currents decay
 _TURNED = tuple(f"turned{n}" for n in range(len(TURNED_MS)))  # by how much, rad
+MOST_STRETCH = 0.12  # of distances between fat's peaks, over 1
 LEAST_SMOOTH = 0.05  # SD of a baseline's component, in those of the noise, that counts
 
 
@@ -55,6 +56,8 @@ class Choice:
         methylene_width: whether methylene has a Lorentzian width of its own.
         skew: whether lines may be asymmetric: the field within the voxel has a third cumulant
             beside its mean (shift) and variance (Gaussian width).
+        stretch: whether distances between fat's peaks may all be longer by one factor, as a wrong
+            dwell time or frequency makes them.
         turned: whether the phase of all lines may turn as eddy currents turn it: by what decays
             within each of TURNED_MS.
         t2: whether T2 of water and fat are fitted (several TE).
@@ -72,6 +75,7 @@ class Choice:
     delay: bool = False
     methylene_width: bool = False
     skew: bool = False
+    stretch: bool = False
     turned: bool = False
     t2: bool = False
     t1: bool = False
@@ -108,6 +112,7 @@ class SpectrumModel:
         self.t = np.arange(points) * series.dwell_s
         self.turning = np.exp(-self.t / (np.array(TURNED_MS)[:, None] / 1e3)) - 1
         self.hz = (PPM - series.center_ppm) * series.frequency_mhz
+        self.from_methylene_hz = (PPM - PPM[METHYLENE]) * series.frequency_mhz
         self.water_hz = (WATER_PPM - series.center_ppm) * series.frequency_mhz
         self.water_turn = np.exp(2j * np.pi * self.water_hz * self.t)
         times, mhz = (series.te_ms, series.tm_ms, series.te1_ms), series.frequency_mhz
@@ -211,10 +216,21 @@ class SpectrumModel:
         """What eddy currents add to the phase of all lines, rad, shape (points,)."""
         return np.array([self.value(theta, name) for name in _TURNED]) @ self.turning
 
+    def fat_hz(self, theta: np.ndarray) -> np.ndarray:
+        """Where fat's peaks lie, without its shift."""
+        return self.hz + self.value(theta, "stretch") * self.from_methylene_hz
+
+    def fat_turns(self, theta: np.ndarray, k: int) -> np.ndarray:
+        """What fat's peaks do over time in spectrum k but for what they share, (10, points)."""
+        if not self.choice.stretch:
+            return self.turns[k]
+        hz = self.value(theta, "stretch") * self.from_methylene_hz
+        return self.turns[k] * np.exp(2j * np.pi * np.multiply.outer(hz, self.t))
+
     def units(self, theta: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Water, shape (points,), and fat's peaks, (10, points), of area 1 without relaxation."""
         water, decay, turned = self._lines(theta, k)
-        fat = turned[:, None] * self.turns[k] * decay
+        fat = turned[:, None] * self.fat_turns(theta, k) * decay
         if extra := self.value(theta, "methylene_lorentz"):
             fat[METHYLENE] *= np.exp(-extra * self.t)
         return water, fat
@@ -237,7 +253,7 @@ class SpectrumModel:
             decay = np.exp((2j * np.pi * hz - rate) * t - curve * t**2 / 2)
             shared.append(common * decay * np.exp(2j * np.pi * hz * delay))
         water = self.water_turn * shared[0] * np.exp(2j * np.pi * self.water_hz * delay)
-        return water, shared[1], np.exp(2j * np.pi * self.hz * delay)
+        return water, shared[1], np.exp(2j * np.pi * self.fat_hz(theta) * delay)
 
     def parts(self, theta: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Water and fat's peaks over time in spectrum k, in units of `scale`."""
@@ -267,18 +283,21 @@ class SpectrumModel:
         areas, by_area = self.areas(theta)
         weights = {"all": areas} | {name: by for name, by in by_area.items() if name in self.at}
         if self.choice.delay:
-            weights["delay"] = areas * 2j * np.pi * (self.hz + of(theta, "fat_shift") + drift)
-        table = np.array(list(weights.values())) * turned
+            hz = self.fat_hz(theta) + of(theta, "fat_shift") + drift
+            weights["delay"] = areas * 2j * np.pi * hz
+        if self.choice.stretch:
+            weights["stretch"] = areas * 2j * np.pi * self.from_methylene_hz
+        table, turns = np.array(list(weights.values())) * turned, self.fat_turns(theta, k)
         # One product of all: BLAS would share each out between threads, which costs far more.
-        sums = table @ self.turns[k]
+        sums = table @ turns
         own = []
         if self.choice.methylene_width:
             narrowed = np.exp(-of(theta, "methylene_lorentz") * t)
-            sums += np.multiply.outer(
-                table[:, METHYLENE], self.turns[k, METHYLENE] * (narrowed - 1)
-            )
-            own = [-t * table[0, METHYLENE] * self.turns[k, METHYLENE] * narrowed * decay]
+            sums += np.multiply.outer(table[:, METHYLENE], turns[METHYLENE] * (narrowed - 1))
+            own = [-t * table[0, METHYLENE] * turns[METHYLENE] * narrowed * decay]
         sums *= decay
+        if self.choice.stretch:
+            sums[list(weights).index("stretch")] *= t + delay
         fat, half_t2 = sums[0], t**2 / 2
         amount = of(theta, "water")
         (of_water, water_r2, water_r1), (of_fat, fat_r2, fat_r1) = (
@@ -316,6 +335,8 @@ class SpectrumModel:
         if self.choice.delay:
             water_hz = 2j * np.pi * (self.water_hz + of(theta, "water_shift") + drift)
             columns["delay"] = of_fat * sums["delay"] + water_hz * seen * water
+        if self.choice.stretch:
+            columns["stretch"] = of_fat * sums["stretch"]
         if self.choice.methylene_width:
             columns["methylene_lorentz"] = of_fat * rest[len(weights)]
         names = ["skew"] * self.choice.skew + [*_TURNED] * self.choice.turned
@@ -346,6 +367,8 @@ def _bounds(series: Series, choice: Choice) -> dict[str, tuple[float, float]]:
         bounds["methylene_lorentz"] = (-60.0, 200.0)
     if choice.skew:
         bounds["skew"] = (-2e7, 2e7)
+    if choice.stretch:
+        bounds["stretch"] = (-MOST_STRETCH, MOST_STRETCH)
     if choice.turned:
         bounds |= dict.fromkeys(_TURNED, (-6.0, 6.0))
     if choice.t2:

@@ -41,7 +41,7 @@ from PDFFMapperLib.spectroscopy.rows import NONE
 BASELINES = ((0.5, 10.0), (1.0, 10.0), (1.0, 30.0), (2.0, 10.0), (2.0, 30.0))
 LEAST_WEIGHT = 0.01  # of a fit that counts
 VOLUME = 0.5  # share of the price of a baseline's room that is counted
-SURELY = 2.0  # by which the criterion of a fit with one has to be lower to count as much
+SURELY = 3.0  # by which the criterion of a fit with one has to be lower to count as much
 STRONGLY = 8.0  # the same of each of WHERE_ASKED
 HIDDEN_POINTS = 1.0  # of a fat fraction's SD with baselines, from which a delay may hide one
 LIPID_PPM = (-1.0, 3.4)

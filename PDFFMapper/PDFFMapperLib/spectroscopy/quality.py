@@ -123,14 +123,27 @@ def apart_ppm(fitted: Fitted) -> tuple[float, float]:
 def stretched(fitted: Fitted, water_ppm: float = APART_PPM) -> tuple[float, float]:
     """How much further apart all lines lie than they should, over 1, and its standard deviation.
 
-    A wrong dwell time or frequency stretches all distances alike. Those within fat are what a
-    linear model adds to the fit; that of water, expected `water_ppm` from methylene, counts as far
-    as it is known.
+    A wrong dwell time or frequency stretches all distances alike. That of water, expected
+    `water_ppm` from methylene, counts as far as it is known.
     """
+    within, within_sd = _within_fat(fitted)
+    apart, apart_sd = apart_ppm(fitted)
+    values = np.array([within, apart / water_ppm - 1])
+    sds = np.hypot([within_sd, apart_sd / water_ppm], [WITHIN_FAT_SD, WATER_SD_PPM / water_ppm])
+    weights = sds**-2.0
+    return float(weights @ values / weights.sum()), float(weights.sum() ** -0.5)
+
+
+def _within_fat(fitted: Fitted) -> tuple[float, float]:
+    """The same of fat's lines alone: as fitted, or else what a linear model adds to the fit."""
     model, theta = fitted.model, fitted.theta
+    if model.choice.stretch:
+        place = model.at["stretch"]
+        return float(theta[place]), float(np.sqrt(max(fitted.covariance[place, place], 0.0)))
     predicted, derived = model.predict(theta)
-    hz = (PPM - PPM[METHYLENE]) * model.series.frequency_mhz
-    turning = 2j * np.pi * np.multiply.outer(hz, model.t + model.value(theta, "delay"))
+    turning = np.multiply.outer(
+        2j * np.pi * model.from_methylene_hz, model.t + model.value(theta, "delay")
+    )
     fats = [np.sum(turning * model.parts(theta, k)[1], axis=0) for k in range(len(predicted))]
     columns = np.vstack([derived, model.in_window(np.array(fats))[None]])
     columns = columns.reshape(len(columns), -1).view(float)
@@ -138,14 +151,8 @@ def stretched(fitted: Fitted, water_ppm: float = APART_PPM) -> tuple[float, floa
     sizes = np.sqrt(np.maximum(np.sum(columns**2, axis=1), 1e-300))
     columns /= sizes[:, None]
     inverse = np.linalg.pinv(columns @ columns.T, 1e-13, hermitian=True)
-    apart, apart_sd = apart_ppm(fitted)
-    values = np.array([inverse[-1] @ (columns @ left) / sizes[-1], apart / water_ppm - 1])
-    sds = np.hypot(
-        [fitted.spread * np.sqrt(max(inverse[-1, -1], 0.0)) / sizes[-1], apart_sd / water_ppm],
-        [WITHIN_FAT_SD, WATER_SD_PPM / water_ppm],
-    )
-    weights = sds**-2.0
-    return float(weights @ values / weights.sum()), float(weights.sum() ** -0.5)
+    sd = fitted.spread * np.sqrt(max(inverse[-1, -1], 0.0)) / sizes[-1]
+    return float(inverse[-1] @ (columns @ left) / sizes[-1]), float(sd)
 
 
 def _width(fitted: Fitted, tissue: str) -> float:
