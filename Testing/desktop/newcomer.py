@@ -89,8 +89,7 @@ class Newcomer(slicer_desk.Desk):
 
     def press(self, widget, x, y):
         self.spend(MIND_S + POINT_S)
-        place = widget.mapToGlobal(qt.QPoint(round(x), round(y)))
-        slicer_desk.xdotool("mousemove", place.x(), place.y())
+        slicer_desk.move_to(widget, x, y)
         slicer.app.processEvents()
         slicer_desk.xdotool("click", 1)
         self.clicks += 1

@@ -36,6 +36,12 @@ def xdotool(*arguments):
     subprocess.run(["xdotool", *map(str, arguments)], check=True)
 
 
+def move_to(widget, x, y):
+    """Put the mouse at a place of a widget: the screen's pixels are smaller on a scaled one."""
+    place, scale = widget.mapToGlobal(qt.QPoint(round(x), round(y))), widget.devicePixelRatioF()
+    xdotool("mousemove", round(place.x() * scale), round(place.y() * scale))
+
+
 class Desk(SceneDesk):
     """Mouse, keyboard and panels of a running Slicer."""
 
@@ -112,8 +118,7 @@ class Desk(SceneDesk):
 
     def press(self, widget, x, y):
         """Move the mouse to a place of a widget and press it there."""
-        place = widget.mapToGlobal(qt.QPoint(round(x), round(y)))
-        xdotool("mousemove", place.x(), place.y())
+        move_to(widget, x, y)
         slicer.app.processEvents()
         xdotool("click", 1)
         self.wait()
@@ -146,8 +151,7 @@ class Desk(SceneDesk):
     def click_and_cancel(self, panel, button):
         """Press Apply, and again while it runs."""
         self.show(button)
-        place = button.mapToGlobal(qt.QPoint(button.width // 2, button.height // 2))
-        xdotool("mousemove", place.x(), place.y())
+        move_to(button, button.width / 2, button.height / 2)
         slicer.app.processEvents()
         again = ["xdotool", "click", "1", "sleep", str(CANCEL_AFTER_S), "click", "1"]
         subprocess.Popen(again)
@@ -255,7 +259,8 @@ class Desk(SceneDesk):
         to_xy = vtk.vtkMatrix4x4()
         to_xy.DeepCopy(node.GetXYToRAS())
         to_xy.Invert()
-        x, y = to_xy.MultiplyPoint([*position, 1.0])[:2]
+        scale = view.devicePixelRatioF()
+        x, y = (one / scale for one in to_xy.MultiplyPoint([*position, 1.0])[:2])
         self.press(view, x, view.height - y)
 
     def slice_center(self):

@@ -137,8 +137,7 @@ class TimedDesk(slicer_desk.Desk):
             self._events.append(found)
 
     def press(self, widget, x, y):
-        place = widget.mapToGlobal(qt.QPoint(round(x), round(y)))
-        slicer_desk.xdotool("mousemove", place.x(), place.y())
+        slicer_desk.move_to(widget, x, y)
         self.quiet()
         self.event(lambda: self.watch.press("click"))
 
