@@ -122,7 +122,7 @@ def test_labels_stay_apart_beside_the_anatomy_and_move_little(layout):
     rng = np.random.default_rng(3)
     for _ in range(50):
         centers = rng.uniform(-60, 60, (rng.integers(1, 12), 3))
-        anchors = label_layout.label_anchors(places_at(centers), layout, 9.0)
+        anchors = label_layout.label_anchors(places_at(centers), layout, 9.0, [9.0] * len(centers))
         assert (anchors[:, layout.across] < centers[:, layout.across].min() - 10).all()
         assert np.ptp(anchors[:, layout.normal]) == 0
         heights = np.sort(anchors[:, 2])
@@ -133,7 +133,14 @@ def test_labels_stay_apart_beside_the_anatomy_and_move_little(layout):
 
 def test_labels_with_room_stay_at_their_region():
     places = places_at([[0, 0, 0], [0, 0, 40], [0, 0, 80]])
-    np.testing.assert_allclose(label_layout.label_anchors(places, SAGITTAL, 9)[:, 2], [0, 40, 80])
+    anchors = label_layout.label_anchors(places, SAGITTAL, 9, [9, 9, 9])
+    np.testing.assert_allclose(anchors[:, 2], [0, 40, 80])
+
+
+def test_the_label_of_a_body_at_the_image_s_upper_edge_ends_within_it():
+    cut = Place(np.array([0, 0, 78.0]), np.array([-20, -20, 76.0]), np.array([20, 20, 80.0]))
+    anchors = label_layout.label_anchors([*places_at([[0, 0, 0]]), cut], SAGITTAL, 40, [40, 20])
+    np.testing.assert_allclose(anchors[:, 2], [0, 60])
 
 
 def test_crowded_labels_are_spread_by_least_squares():
@@ -180,7 +187,7 @@ def test_segments_legend_and_labels_show_the_results(spine):
     assert texts == [result.label for result in RESULTS]
     # L3 above L4 above L5, at the height of their centers, behind them.
     positions = label_positions(shown.labels)
-    np.testing.assert_allclose(positions[:, 2], [37, 1, -35])
+    np.testing.assert_allclose(positions[:, 2], [32, 1, -35])
     assert (positions[:, 1] < 44 - 2 * 25).all()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,8 +57,16 @@ def choose_layout(places: list[Place]) -> Layout:
     return CORONAL if right > max(60.0, anterior) else SAGITTAL
 
 
-def label_anchors(places: list[Place], layout: Layout, separation_mm: float) -> np.ndarray:
+def label_anchors(
+    places: list[Place], layout: Layout, separation_mm: float, heights_mm: Sequence[float]
+) -> np.ndarray:
     """Where labels begin: beside all regions, each at its region's height where there is room.
+
+    Labels stand on their anchors and none ends above all regions: the image, and a view with it,
+    may end there.
+
+    Args:
+        heights_mm: of the labels' text.
 
     Returns:
         (n, 3) RAS mm, in one plane, moved up or down as little as keeps them apart.
@@ -66,7 +75,8 @@ def label_anchors(places: list[Place], layout: Layout, separation_mm: float) -> 
     if len(anchors):
         anchors[:, layout.normal] = np.median(anchors[:, layout.normal])
         anchors[:, layout.across] = min(place.low[layout.across] for place in places) - GAP_MM
-        anchors[:, 2] = spread(anchors[:, 2], separation_mm)
+        highest = max(place.high[2] for place in places) - np.asarray(heights_mm)
+        anchors[:, 2] = spread(np.minimum(anchors[:, 2], highest), separation_mm)
     return anchors
 
 

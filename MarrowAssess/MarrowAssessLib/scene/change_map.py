@@ -55,8 +55,8 @@ def show_change_map(
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node.GetDisplayNode())
     legend.SetTitleText(f"voxels: {unit or kind.id}")  # that of regions, in RC, stands beside it
     legend.SetLabelFormat("%+.0f" if limit >= 5 else "%+.1f")
-    legend.SetPosition(0.22, 0.55)
-    legend.SetSize(0.07, 0.42)  # letters about as large as beside it
+    legend.SetPosition(0.22, 0.73)
+    legend.SetSize(0.07, 0.52)  # letters about as large as beside it
     style_legend(legend)
     legend.SetVisibility(True)
     table = table_to_node(f"{quantity.name} change, shares of marrow", _columns(found.bodies))

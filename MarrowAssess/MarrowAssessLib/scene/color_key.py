@@ -54,7 +54,7 @@ def fill_color_key(
     legend.SetNumberOfLabels(len(meanings))
     legend.SetOrientation(legend.Vertical)
     legend.SetPosition(0.03, 0.13)  # below that of z-scores, above the names of two images
-    legend.SetSize(0.18, 0.14 if of_change else 0.2)  # the letters take the size that fits
+    legend.SetSize(0.2, 0.17 if of_change else 0.24)  # the letters take the size that fits
     legend.SetAttribute(NEEDED, "yes" if needed else "no")
     legend.SetVisibility(needed)
     return legend

@@ -162,12 +162,16 @@ def look_at_results(
 
 def place_labels(overlay: Overlay, separation_mm: float) -> None:
     """Put the labels beside the anatomy, no two closer than that, with lines to their regions."""
-    anchors = label_anchors(overlay.places, overlay.layout, separation_mm)
+    labels = overlay.labels
+    texts = [labels.GetNthControlPointLabel(n) for n in range(len(overlay.places))]
+    lines = [text.count("\n") + 1 for text in texts]
+    heights = [separation_mm * one / max(lines) for one in lines]
+    anchors = label_anchors(overlay.places, overlay.layout, separation_mm, heights)
     for n, anchor in enumerate(anchors):
         if not np.allclose(overlay.labels.GetNthControlPointPosition(n), anchor, atol=1e-3):
             overlay.labels.SetNthControlPointPosition(n, *anchor)
-    lines = label_lines(overlay.places, anchors, overlay.layout)
-    overlay.lines.SetAndObservePolyData(line_mesh(lines))
+    ends = label_lines(overlay.places, anchors, overlay.layout)
+    overlay.lines.SetAndObservePolyData(line_mesh(ends))
 
 
 def line_mesh(lines: Iterable[np.ndarray]) -> vtkPolyData:
@@ -270,9 +274,9 @@ def _legend(
     legend.SetNumberOfLabels(7)
     legend.SetMaxNumberOfColors(256)
     legend.SetOrientation(legend.Vertical)
-    legend.SetPosition(0.03, 0.58)
-    # The letters take the size that fits this width.
-    legend.SetSize(0.05, 0.42)
+    legend.SetPosition(0.03, 0.76)
+    # The letters take the size that fits: seven numbers in this height.
+    legend.SetSize(0.06, 0.52)
     legend.SetVisibility(True)
     return legend
 
