@@ -562,11 +562,14 @@ def test_the_length_of_chains_is_fitted_with_what_is_known_of_it():
 
 def test_a_series_gives_pdff_t2_and_composition(five):
     truth = Truth()
-    polyunsaturated = 100 * truth.nmidb / 3
+    polyunsaturated, olefinic = 100 * truth.nmidb / 3, 2 * truth.ndb
+    methylene = 6 * (17.4 - 4) - 8 * truth.ndb + 2 * truth.nmidb
     expected = {
         "pdff": truth.pdff_percent, "t2_water": truth.t2_water_ms, "t2_fat": truth.t2_fat_ms,
         "ndb": truth.ndb, "nmidb": truth.nmidb, "fpufa": polyunsaturated,
         "unsaturation": 100 * triglyceride.unsaturation_index(truth.ndb, truth.nmidb),
+        "olefinic_share": 100 * olefinic / (2 + 6 * 17.4 - 2 * truth.ndb),
+        "olefinic_methylene": 100 * olefinic / methylene,
         "fsfa": 100 * (1 - (truth.ndb - truth.nmidb) / 3),
         "fmufa": 100 * (truth.ndb - 2 * truth.nmidb) / 3,
     }  # fmt: skip

@@ -168,7 +168,8 @@ class Analysis:
 
 
 _COMPOSITION = (
-    "ndb", "nmidb", "unsaturation", "olefinic_share", "fpufa", "fmufa", "fsfa", "chain_length",
+    "ndb", "nmidb", "unsaturation", "olefinic_share", "olefinic_methylene", "fpufa", "fmufa",
+    "fsfa", "chain_length",
 )  # fmt: skip
 
 

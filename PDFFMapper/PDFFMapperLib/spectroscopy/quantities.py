@@ -80,14 +80,13 @@ def quantities(model: SpectrumModel) -> dict[str, Quantity]:
 
     if "chain_length" in at:
         found["chain_length"] = of_bonds(lambda *molecule: molecule[2], lambda *_: (0.0, 0.0, 1.0))
-    olefinic, three = np.zeros(10), np.zeros(10)
-    olefinic[OLEFINIC] = 1
-    three[[METHYL, METHYLENE, OLEFINIC]] = 1
+    olefinic, methylene, methyl = np.eye(10)[[OLEFINIC, METHYLENE, METHYL]]
     return found | {
         "ndb": linear(1.0, 0.0),
         "nmidb": linear(0.0, 1.0),
-        "unsaturation": share_of(olefinic, three),
+        "unsaturation": share_of(olefinic, olefinic + methylene + methyl),
         "olefinic_share": share_of(olefinic, np.ones(10)),
+        "olefinic_methylene": share_of(olefinic, methylene),
         "fpufa": linear(0.0, 100 / 3),
         "fmufa": linear(100 / 3, -200 / 3),
         "fsfa": linear(-100 / 3, 100 / 3, 100.0),

@@ -43,6 +43,10 @@ ROWS = {
             "100 olefinic/all fat protons.",
         ),
         Row(
+            "olefinic_methylene", "Olefinic over methylene, MRS", "%", 2,
+            "100 olefinic/methylene protons.",
+        ),
+        Row(
             "fpufa", "Polyunsaturated fraction, MRS", "%", 0, "100 nmidb/3, of fatty-acid chains.",
         ),
         Row(
