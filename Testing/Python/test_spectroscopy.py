@@ -889,6 +889,22 @@ def test_phases_that_eddy_currents_turn_are_fitted_where_that_leaves_noise_alone
 # --- averages, coils, axis ----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("coils", [1, 3])
+@pytest.mark.parametrize("quarters", [(0, 0, 0, 0), (0, 1, 2, 3), (2, 0, 2, 0)])
+def test_a_phase_cycle_is_averages(coils, quarters):
+    """As scanners keep one, in the phases that their pulses had; its plain mean would be none."""
+    clean, rng = made(snr=1e9).fids[0], np.random.default_rng(3)
+    drift = 0.05 * np.arange(4)  # rad, which alignment takes
+    turns = np.exp(1j * (drift + np.pi / 2 * np.array(quarters)))[:, None, None]
+    weights = np.array([1.0, 0.6j, -0.3])[:coils, None]
+    noise = rng.normal(0, 1 / 2000, (4, coils, len(clean), 2)).view(complex)[..., 0]
+    one, notes = combined(turns * weights * clean + noise, 5e-4)
+    assert abs(np.vdot(one, clean)) / np.linalg.norm(one) / np.linalg.norm(clean) > 0.999
+    said = [x for x in notes if "as in a phase cycle, and were turned back" in x]
+    count = sum(one != quarters[0] for one in quarters)
+    assert [x.split(" averages")[0] for x in said] == [f"{count} of 4"] * bool(count)
+
+
 def test_coils_and_averages_are_combined_and_corrupted_ones_left_out():
     series = made(snr=60.0)
     clean = made(snr=1e9).fids[0]

@@ -21,6 +21,7 @@ from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.spectroscopy import raw
 from PDFFMapperLib.spectroscopy.files import read_spectra
 from PDFFMapperLib.spectroscopy.nifti_mrs import write_nifti_mrs
+from PDFFMapperLib.spectroscopy.prepare import prepared
 from PDFFMapperLib.spectroscopy.recipe import MRS
 from PDFFMapperLib.spectroscopy.rows import PRESS
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated
@@ -260,6 +261,7 @@ if "slow" in path:
 if "broken" in path:
     sys.exit("no header of a measurement")
 names = {{"twix": ["made"], "ge": ["suppressed", "made_ref"], "philips_dl": ["made", "made_NOI"]}}
+names["bruker"] = ["made_FID_1"]
 made = names[words[0]]
 if "several" in path:
     made += ["made_STD_1"]
@@ -277,6 +279,8 @@ CALLED = {  # as spec2nii 0.8.15 is called; with -o FOLDER -f spectrum behind
     "P1234.7": "ge {0}/P1234.7",
     "scan.data": "philips_dl {0}/scan.data {0}/scan.list {0}/scan.SPAR",
     "scan.list": "philips_dl {0}/scan.data {0}/scan.list {0}/scan.SPAR",
+    "fid": "bruker -m FID {0}/fid",
+    "fid_proc.64": "bruker -m FID {0}/fid_proc.64",
 }
 
 
@@ -329,6 +333,17 @@ def test_raw_files_are_read_through_spec2nii(name, tmp_path):
     os.utime(path, (1, 1))  # it was written anew
     read_spectra([path])
     assert len((tmp_path / "called.txt").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(("said", "suppressed"), [("On", True), ("Off", False), ("?", None)])
+@pytest.mark.usefixtures("spec2nii")
+def test_bruker_says_in_another_file_whether_water_was_suppressed(said, suppressed, tmp_path):
+    """As in a scan of ParaVision 360, of which spec2nii passes on all but that."""
+    folder = tmp_path / "7" / "pdata" / "1"
+    folder.mkdir(parents=True)
+    (tmp_path / "7" / "method").write_text(f"##$Method=<Bruker:PRESS>\n##$PVM_WsOnOff={said}\n")
+    (one,) = read_spectra([raw_file(folder, "fid_proc.64")])
+    assert one.suppressed is suppressed
 
 
 @pytest.mark.usefixtures("spec2nii")
@@ -415,6 +430,21 @@ def test_without_spec2nii_its_command_is_named(tmp_path, monkeypatch):
     sentence = r"twix.dat: this is a Siemens twix file, which .* installed: pip install spec2nii\.$"
     with pytest.raises(ValueError, match=sentence):
         read_spectra([raw_file(tmp_path, "twix.dat")])
+
+
+def test_facts_at_the_top_of_a_dicom_object_are_read(tmp_path):
+    """As United Imaging writes them; in the signal's sense nothing is taken for granted."""
+    write.write_dicom(tmp_path / "x.dcm", FID)
+    one = dcmread(tmp_path / "x.dcm")
+    for keyword in ("SharedFunctionalGroupsSequence", "PulseSequenceName"):
+        del one[keyword]
+    one.Manufacturer, one.SequenceName = "UIH", "svs_press"
+    one.EchoTime, one.RepetitionTime = 31.0, 2900.0
+    one.save_as(tmp_path / "uih.dcm")
+    (found,) = read_spectra([tmp_path / "uih.dcm"])
+    told = found.te_ms, found.tr_ms, found.sequence, found.sense
+    assert told == (31.0, 2900.0, "svs_press", None)
+    assert prepared([found]).series.sequence == PRESS
 
 
 def test_the_standard_object_of_siemens_turns_as_philips_does(tmp_path):

@@ -32,6 +32,12 @@ def combined(fids: np.ndarray, dwell_s: float) -> tuple[np.ndarray, list[str]]:
             f"A constant of {100 * offset:.2g} % of the largest value, which the end of the signal "
             "shows, was taken off."
         )
+    fids, cycled = _without_cycle(fids)
+    if cycled:
+        notes.append(
+            f"{cycled} of {averages} averages lie about a quarter turn or more from the first in "
+            "phase, as in a phase cycle, and were turned back by quarters."
+        )
     one = fids[:, 0]
     if coils > 1:
         one = _coils(fids)
@@ -56,6 +62,15 @@ def _without_offset(fids: np.ndarray) -> tuple[np.ndarray, float]:
     constant = (np.abs(offset) > OFFSET_SDS * sd) & (np.abs(moved) <= OFFSET_SDS / 2 * sd)
     offset = np.where(constant, offset, 0)
     return fids - offset[:, None], float(np.max(np.abs(offset)) / np.max(np.abs(mean)))
+
+
+def _without_cycle(fids: np.ndarray) -> tuple[np.ndarray, int]:
+    """Averages by quarter turns in the phase of the first, and how many were turned."""
+    early = fids[:, :, :ALIGNED_POINTS].reshape(len(fids), -1)
+    phases, _, _ = np.linalg.svd(early, full_matrices=False)
+    relative = phases[:, 0] * phases[0, 0].conj()
+    quarters = np.rint(np.angle(relative) / (np.pi / 2)).astype(int) % 4
+    return fids * ((-1j) ** quarters)[:, None, None], int(np.sum(quarters != 0))
 
 
 def _coils(fids: np.ndarray) -> np.ndarray:

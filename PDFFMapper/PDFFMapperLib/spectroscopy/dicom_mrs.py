@@ -106,7 +106,8 @@ def _siemens(csa: bytes, signal: bytes, name: str) -> Spectrum:
 def _standard(header: Dataset, name: str) -> Spectrum:
     """MR Spectroscopy Storage (PS3.3, A.36.3); frames are averages or nothing.
 
-    Where the phase was corrected by water, the last frame is that water (of Philips).
+    Where the phase was corrected by water, the last frame is that water (of Philips). What the
+    functional groups lack may stand at the top, as United Imaging writes it by spec2nii's source.
     """
     _over_time(header, name)
     points = int(header.get("DataPointColumns", 0))
@@ -129,7 +130,8 @@ def _standard(header: Dataset, name: str) -> Spectrum:
     modifier = _functional(header, "MRModifierSequence")
     inverted = str(getattr(modifier, "InversionRecovery", "")).upper() == "YES"
     maker = str(header.get("Manufacturer", "")).lower()
-    te = getattr(echo, "EffectiveEchoTime", None) if echo else None
+    called = str(header.get("PulseSequenceName") or header.get("SequenceName") or "")
+    te = getattr(echo, "EffectiveEchoTime", None) or header.get("EchoTime")
     nucleus = header.get("ResonantNucleus", "1H")
     return Spectrum(
         fids,
@@ -137,9 +139,9 @@ def _standard(header: Dataset, name: str) -> Spectrum:
         dwell_s=1 / float(width) if width else None,
         frequency_mhz=_first(header.get("TransmitterFrequency")),
         te_ms=None if te is None else float(te),
-        tr_ms=_first(getattr(timing, "RepetitionTime", None)),
+        tr_ms=_first(getattr(timing, "RepetitionTime", None) or header.get("RepetitionTime")),
         ti_ms=_first(getattr(modifier, "InversionTimes", None)) or None,
-        sequence=str(header.get("PulseSequenceName", "")) + " inverted" * inverted,
+        sequence=called + " inverted" * inverted,
         nucleus=str(nucleus if isinstance(nucleus, str) else nucleus[0]),
         sense=1 if "philips" in maker or "siemens" in maker else None,  # of Siemens from XA on
         suppressed={"YES": True, "NO": False}.get(_water_suppression(header)),

@@ -23,6 +23,8 @@ FORMATS = {  # ending of a file: what it is, and the command of spec2nii
     DATA: ("a Philips data file", ("philips_dl",)),
     LIST: ("a Philips list file", ("philips_dl",)),
 }
+BRUKER = ("fid", "fid_proc.64")  # names of a file, up to ParaVision 6 and from 360 on
+_OF_BRUKER = "a Bruker file", ("bruker", "-m", "FID")
 PROGRAM = "spec2nii"
 TIME_LIMIT_S = 300.0
 MOST_KEPT = 16  # conversions, of seconds each; a panel reads at every stroke
@@ -50,10 +52,11 @@ def read_raw(
             installed, failed, took too long, or made none or several of it.
         InterruptedError: canceled.
     """
-    if path.suffix.lower() not in FORMATS:
+    if path.suffix.lower() not in FORMATS and path.name not in BRUKER:
         raise ValueError(
             f"{path.name}: this is no spectrum that is known; raw files of scanners end in "
-            f"{', '.join(FORMATS)}. Convert others to NIfTI-MRS first (spec2nii --help)."
+            f"{', '.join(FORMATS)} or are called {' or '.join(BRUKER)}. Convert others "
+            "to NIfTI-MRS first (spec2nii --help)."
         )
     parts = _parts(path)
     stats = [one.stat() for one in parts]
@@ -122,6 +125,20 @@ def _twix_header(path: Path) -> str:
     return header if "<XProtocol>" in header else ""
 
 
+def _suppressed(path: Path) -> bool | None:
+    """Whether Bruker's parameters say that water was suppressed, which spec2nii does not pass on.
+
+    They lie beside a fid, and two folders above what was reconstructed of it.
+    """
+    for folder in list(path.resolve().parents)[:3]:
+        method = folder / "method"
+        if method.is_file():
+            text = method.read_text("latin-1")
+            found = re.search(r"^##\$PVM_WsOnOff=(On|Off)\s*$", text, re.MULTILINE)
+            return None if found is None else found[1] == "On"
+    return None
+
+
 def _parts(path: Path) -> list[Path]:
     """The files of one acquisition, in spec2nii's order."""
     if path.suffix.lower() not in (DATA, LIST):
@@ -146,7 +163,7 @@ def _convert(
     read: Callable[[Path], list[Spectrum]],
     progress: Progress | None,
 ) -> list[Spectrum]:
-    kind, words = FORMATS[path.suffix.lower()]
+    kind, words = _OF_BRUKER if path.name in BRUKER else FORMATS[path.suffix.lower()]
     program = find_program(PROGRAM)
     if program is None:
         raise ValueError(
@@ -197,4 +214,6 @@ def _convert(
         )
         made = whole
     (spectra,) = made.values()
+    if path.name in BRUKER:
+        spectra = [replace(one, suppressed=_suppressed(path)) for one in spectra]
     return [replace(one, name=path.name, notes=[*one.notes, *notes]) for one in spectra]
