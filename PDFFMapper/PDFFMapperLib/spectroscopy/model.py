@@ -8,8 +8,9 @@ T1 leaves: 1 - e^(-TR/T1), or 1 - 2 e^(-TI/T1) + e^(-TR/T1) after an inversion. 
 its third pulse, so TR - TM - TE/2 stands for TR, and e^(-TM/T1) is left besides. h is a shape
 common to all lines; b_n is what eddy currents add to the phase.
 
-Fat's ten peaks move as one; water moves apart from them, as susceptibility shifts it. The model is
-compared with the data in the frequency window of both, where white noise stays white.
+Fat's ten peaks move as one, and apart by one factor where that is asked for; water moves apart from
+them, as susceptibility shifts it. The model is compared with the data in the frequency window of
+both, where white noise stays white.
 """
 
 from __future__ import annotations
@@ -219,6 +220,11 @@ class SpectrumModel:
     def fat_hz(self, theta: np.ndarray) -> np.ndarray:
         """Where fat's peaks lie, without its shift."""
         return self.hz + self.value(theta, "stretch") * self.from_methylene_hz
+
+    def fat_ppm(self, theta: np.ndarray) -> np.ndarray:
+        """Where fat's peaks lie."""
+        hz = self.fat_hz(theta) + self.value(theta, "fat_shift")
+        return self.series.center_ppm + hz / self.series.frequency_mhz
 
     def fat_turns(self, theta: np.ndarray, k: int) -> np.ndarray:
         """What fat's peaks do over time in spectrum k but for what they share, (10, points)."""

@@ -198,7 +198,7 @@ def _separability(fitted: Fitted) -> float:
     series, of = model.series, model.value
     water, fat = model.parts(theta, 0)
     ppm, shown = spectrum_of(series, water + fat.sum(axis=0), of(theta, "phase0"))
-    olefinic = PPM[OLEFINIC] + of(theta, "fat_shift") / series.frequency_mhz
+    olefinic = model.fat_ppm(theta)[OLEFINIC]
     water_at = WATER_PPM + of(theta, "water_shift") / series.frequency_mhz
     between = (ppm >= water_at) & (ppm <= olefinic + 0.05)
     if of(theta, "water") <= 0 or not np.any(between):
@@ -240,7 +240,7 @@ def peak_table(fitted: Fitted, free: Fitted) -> list[Peak]:
         peaks.append(
             Peak(
                 name,
-                PPM[n] + model.value(theta, "fat_shift") / mhz,
+                float(model.fat_ppm(theta)[n]),
                 _width(fitted, "fat") if n == METHYLENE else fat_width,
                 100 * areas[n] / total,
                 100 * float(np.sqrt(max(slope @ covariance @ slope, 0))) / total,
