@@ -1462,6 +1462,8 @@ def test_a_dwell_time_or_frequency_that_is_a_little_off_costs_the_numbers_nothin
     (said,) = (x for x in found.notes if x.startswith("Distances between fat's lines"))
     assert float(said.split()[5]) == pytest.approx(percent, abs=0.3)
     assert ("longer" if factor < 1 else "shorter") in said
+    places = {one.name: one.ppm for one in found.peaks}
+    assert places["olefinic"] - places["methylene"] == pytest.approx(4.0 / factor, abs=0.01)
     assert not any("between fat's lines" in x for x in MRS.measure([one]).notes)
 
 
