@@ -2,6 +2,7 @@ import argparse
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -274,6 +275,17 @@ def test_the_command_starts_without_loading_what_it_does_not_need():
     )
     assert done.returncode == 0, done.stderr
     assert all(name in done.stdout for name in ("demo", "assess", "references"))
+
+
+def test_a_name_that_the_output_cannot_hold_is_no_fault(study_files, tmp_path):
+    folder = tmp_path / "\ud55c\uad6d"
+    folder.mkdir()
+    shutil.copy(study_files / "T1.nii.gz", folder)
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "cp1252"}
+    command = [sys.executable, "-m", "MarrowAssessLib.commands.main", "inspect", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+    assert done.returncode == 0, done.stderr
+    assert "T1.nii.gz" in done.stdout
 
 
 def test_every_command_stands_in_the_readme():

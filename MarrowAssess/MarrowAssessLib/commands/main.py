@@ -67,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where it was interrupted.
     """
     as_program = arguments is None
+    if as_program and hasattr(sys.stdout, "reconfigure"):  # Windows writes to files in its old code
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if as_program else arguments)
     try:
         args = _parser(arguments).parse_args(arguments)
