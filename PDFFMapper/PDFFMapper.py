@@ -19,7 +19,7 @@ logging.getLogger("numba").setLevel(logging.WARNING)
 
 REHEARSAL = "PDFFMapperLib.install.rehearsal:play"
 HOMEPAGE = "https://github.com/MarrowAssess/MarrowAssess"
-BEFORE_WIDGETS = 1000.0  # priority of an observer
+BEFORE_WIDGETS, AFTER_WIDGETS = 1000.0, -1000.0  # priorities of observers
 LOADING_DELAY_MS = 150  # after a volume was added, when its loader has named it
 
 
@@ -85,7 +85,10 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
-        self.addObserver(scene, scene.EndImportEvent, self.onSceneChanged)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(
+            scene, scene.EndBatchProcessEvent, self.onSceneChanged, priority=AFTER_WIDGETS
+        )
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(
             scene, scene.NodeAboutToBeRemovedEvent, self.onNodeGoes, priority=BEFORE_WIDGETS
@@ -128,9 +131,13 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.say("")
         self.folder.say("")
 
+    def onSceneStartImport(self, caller, event) -> None:
+        """Lists of nodes are emptied while a scene is read, which nobody chose."""
+        self.setParameterNode(None)
+
     def onSceneChanged(self, caller, event) -> None:
         """A new parameter node where the panel is open."""
-        if self.parent.isEntered:
+        if self.parent.isEntered and self.frame.parameters is None:
             self.initializeParameterNode()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)

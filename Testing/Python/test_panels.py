@@ -2865,6 +2865,30 @@ def test_maps_can_be_sent_after_the_scene_is_opened_again(mapper):
     assert mapper.ui.sendButton.enabled
 
 
+def test_a_saved_scene_keeps_the_images_that_were_chosen(mapper, tmp_path):
+    from MarrowAssessLib.scene.files import load_scene, save_scene
+
+    load_module("MarrowAssess").MarrowAssessLogic().loadMapperSample()
+    mapper.enter()
+    chosen = [node.GetName() for node in mapper.frame.parameters.echoNodes]
+    save_scene(tmp_path / "scene.mrb")
+    scene = slicer.mrmlScene
+
+    def empties(*_):  # as Slicer's list of nodes to check does while a scene is read
+        tab = mapper.tabs[0]
+        tab._check(tab.widgets["echoNodes"], [])
+        tab.onNodesChecked()
+
+    events = (scene.NodeAddedEvent, scene.EndImportEvent, scene.EndBatchProcessEvent)
+    observed = [scene.AddObserver(event, empties) for event in events]
+    load_scene(tmp_path / "scene.mrb")
+    for one in observed:
+        scene.RemoveObserver(one)
+    assert len(chosen) == 12
+    assert [node.GetName() for node in mapper.frame.parameters.echoNodes] == chosen
+    assert mapper.ui.applyButton.enabled
+
+
 def test_mapper_maps_diffusion_cancels_and_sends(mapper, monkeypatch):
     monkeypatch.setattr(slicer.util, "selectModule", lambda *_: None, raising=False)
     sample = load_module("MarrowAssess").MarrowAssessLogic().loadMapperSample()
