@@ -25,6 +25,7 @@ _MOST = 8.0  # of minus the log-likelihood that one voxel counts: it may be of a
 _REACH = (1, 3, 3)  # voxels that are asked together
 _SCALE = 0.1  # usual difference of voxels of one tissue in signal, as by the coil
 _APART = 3.1  # normal deviates, over which echoes of two voxels are not those of one tissue
+_ENOUGH = 12  # voxels alike that tell an R2*; else all around do
 _CHUNK = 10_000
 
 
@@ -38,8 +39,9 @@ def shared_r2star(
 ) -> np.ndarray:
     """R2* of the chosen voxels around each of them, and its SD, in 1/s, shape (2, chosen voxels).
 
-    Those around are asked whose echoes are as large within noise and a tenth: a border of two
-    tissues is no mean of both.
+    Those around are asked whose echoes, means of 3 x 3 voxels alike, are as large within noise and
+    a scale of a tenth: beside a border of tissues it is no mean of both. Noise alone parts hardly
+    any, so that it does not choose who is asked.
 
     Args:
         mask: the voxels of a fit.
@@ -50,13 +52,13 @@ def shared_r2star(
         fit: fits voxels, by their place, at an R2*; see `fit_voxels`.
     """
     costs = np.empty((len(chosen), len(_TRIED)), np.float32)
-    sizes = np.empty((len(chosen), len(model.echo_times_s)), np.float32)  # in noise SDs
+    sizes = np.ones((len(chosen), len(model.echo_times_s) + 1), np.float32)
     of_model = model.echo_times_s, model.fat, model.common_phase
 
     def weigh(start: int) -> None:
         here = slice(start, start + _CHUNK)
         part = chosen[here]
-        sizes[here] = np.abs(signals(part)) / noise[part, None]
+        sizes[here, :-1] = np.abs(signals(part)) / noise[part, None]
         cost = np.empty((len(_TRIED), len(part)), np.float32)
         for each, decay in zip(cost, _TRIED, strict=True):
             _costs(fit(part, decay), noise[part], decay, *of_model, each)
@@ -69,14 +71,39 @@ def shared_r2star(
     sharing = spread(mask, sharing, False, bool)
     ends, where = slice_ends(sharing), np.empty(mask.shape, np.int32)
     run_parallel(lambda k: number(sharing[k], ends[k], where[k]), range(len(mask)))
-    shared, echoes = np.empty((2, len(chosen))), len(model.echo_times_s)
+    echoes, slices = len(model.echo_times_s), np.flatnonzero(np.diff(ends))
     # Of chi-squared (Wilson and Hilferty).
     most = echoes * (1 - 2 / (9 * echoes) + _APART * math.sqrt(2 / (9 * echoes))) ** 3
-    run_parallel(
-        lambda k: _share(where, k, costs, sizes, most, _TRIED, *shared),
-        np.flatnonzero(np.diff(ends)),
-    )
+    means, shared = np.empty((len(chosen), echoes + 1), np.float32), np.empty((2, len(chosen)))
+    run_parallel(lambda k: _smooth(where, k, sizes, most, means), slices)
+    run_parallel(lambda k: _share(where, k, costs, means, most, _TRIED, *shared), slices)
     return shared
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _smooth(where, k, sizes, most, means):
+    """Means of the sizes of alike neighbors in plane, of a slice's voxels, and of how many.
+
+    Args:
+        where: number of each voxel of the volume, -1 where it does not share.
+        k: the slice.
+        sizes: of the echoes of each voxel, in noise SDs, and how many voxels these are the mean of.
+        most: squared difference of sizes, in its variance, of voxels that go together.
+        means: become the result, alike.
+    """
+    rows, columns = where.shape[1:]
+    for j in range(rows):
+        for i in range(columns):
+            v = where[k, j, i]
+            if v < 0:
+                continue
+            means[v] = 0
+            for b in range(max(j - 1, 0), min(j + 2, rows)):
+                for a in range(max(i - 1, 0), min(i + 2, columns)):
+                    other = where[k, b, a]
+                    if other >= 0 and _apart_by(sizes[v], sizes[other]) < most:
+                        means[v] += sizes[other]
+            means[v, :-1] /= means[v, -1]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -84,42 +111,46 @@ def _share(where, k, costs, sizes, most, tried, shared, sds):
     """Where the costs of the voxels that go together are lowest, and the SD, of a slice's voxels.
 
     Args:
-        where: number of each voxel of the volume, -1 where it does not share.
-        k: the slice.
+        where, k, sizes, most: as `_smooth` has them.
         costs: of each voxel and R2* tried.
-        sizes: of the echoes of each voxel, in noise SDs.
-        most: squared difference of sizes, in its variance, of voxels that go together.
         tried: R2* in 1/s.
         shared, sds: become the result.
     """
     slices, rows, columns = where.shape
-    total = np.empty(len(tried), np.float32)
+    alike, total = np.empty((2, len(tried)), np.float32)
     for j in range(rows):
         for i in range(columns):
             v = where[k, j, i]
             if v < 0:
                 continue
-            total[:] = 0
+            alike[:] = total[:] = 0
+            count = 0
             for c in range(max(k - _REACH[0], 0), min(k + _REACH[0] + 1, slices)):
                 for b in range(max(j - _REACH[1], 0), min(j + _REACH[1] + 1, rows)):
                     for a in range(max(i - _REACH[2], 0), min(i + _REACH[2] + 1, columns)):
                         other = where[c, b, a]
-                        if other >= 0 and _apart_by(sizes[v], sizes[other]) < most:
+                        if other < 0:
+                            continue
+                        for x in range(len(tried)):
+                            total[x] += costs[other, x]
+                        if _apart_by(sizes[v], sizes[other]) < most:
+                            count += 1
                             for x in range(len(tried)):
-                                total[x] += costs[other, x]
-            shared[v], sds[v] = _lowest(total, tried)
+                                alike[x] += costs[other, x]
+            shared[v], sds[v] = _lowest(alike if count >= _ENOUGH else total, tried)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _apart_by(sizes, others):
     """Squared difference of two voxels' echoes in its variance: noise, and a common scale."""
     square = along = mean = 0.0
-    for n in range(len(sizes)):
+    for n in range(len(sizes) - 1):
         apart, both = sizes[n] - others[n], 0.5 * (sizes[n] + others[n])
         square += apart * apart
         along += apart * both
         mean += both * both
-    return 0.5 * (square - along * along / (mean + 2 / _SCALE**2))
+    variance = 1 / sizes[-1] + 1 / others[-1]
+    return (square - along * along / (mean + variance / _SCALE**2)) / variance
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
