@@ -20,7 +20,12 @@ sys.path[:0] = [str(ROOT / "PDFFMapper"), str(ROOT / "MarrowAssess"), str(ROOT /
 
 from MarrowAssessLib.sample.tibia import SPACING_MM, Tibia  # noqa: E402
 from PDFFMapperLib.images.volume import Volume  # noqa: E402
-from PDFFMapperLib.ute.components import cramer_rao_sd, fit_bi_component, signal_of  # noqa: E402
+from PDFFMapperLib.ute.components import (  # noqa: E402
+    cramer_rao_sd,
+    fit_bi_component,
+    gaussian_sd,
+    signal_of,
+)
 from PDFFMapperLib.ute.cortex import MODEL_SD_VOXELS, fat_signal, find_cortex  # noqa: E402
 from PDFFMapperLib.ute.curve import polar_curve  # noqa: E402
 from PDFFMapperLib.ute.echoes import ute_series  # noqa: E402
@@ -100,9 +105,14 @@ def two_components(fits: int) -> None:
 def three_components_of_regions(fits: int) -> None:
     print("Three components at 3 T, regions of 100 voxels, 12 echoes, 70/20/10 %:")
     rng = np.random.default_rng(9)
-    truth, te_ms = (100.0, 0.7, 0.1, 0.35, 3.0, 10.0), np.array(TE_SETS[12])
-    signals = three_components(3.0).signal(truth, te_ms)
-    for words, stated in (("all free", {}), ("T2* of pore and fat stated", STATED)):
+    te_ms, free = np.array(TE_SETS[12]), "all free"
+    for snr, words, stated in (
+        *((snr, free, {}) for snr in (30.0, 100.0, 300.0)),
+        (100.0, "T2* of pore and fat stated", STATED),
+    ):
+        truth = (snr, 0.7, 0.1, 0.35, 3.0, 10.0)
+        signals = three_components(3.0).signal(truth, te_ms)
+        bounds = _bounds_of_three(truth, te_ms, (4, 5) if stated else ())
         off, covered = np.empty((fits, 3)), np.empty((fits, 3), bool)
         seconds = time.process_time()
         for n in range(fits):
@@ -112,9 +122,18 @@ def three_components_of_regions(fits: int) -> None:
                 off[n, k] = one.value - true
                 covered[n, k] = one.lower <= true <= one.upper
         seconds = (time.process_time() - seconds) / fits
-        for k, (name, one) in enumerate(zip(("bound", "pore", "fat"), rows, strict=True)):
-            told(f"SNR 100, {words}, {name} (points)", off[:, k], one.bound_sd, covered[:, k])
+        for k, name in enumerate(("bound", "pore", "fat")):
+            told(f"SNR {snr:g}, {words}, {name} (points)", off[:, k], bounds[k], covered[:, k])
         print(f"  {seconds:.3f} CPU-s a region with all intervals")
+
+
+def _bounds_of_three(truth: tuple, te_ms: np.ndarray, known: tuple) -> tuple[float, ...]:
+    """Least SD of the shares of bound water, pore water and fat at the truth, of 100 voxels."""
+    _, bound, fat, *rest = truth
+    sds = cramer_rao_sd(truth, te_ms, 1.0, VOXELS, three_components(3.0), known)
+    pore = three_components(3.0, "pore"), known
+    other = cramer_rao_sd((truth[0], 1 - bound - fat, fat, *rest), te_ms, 1.0, VOXELS, *pore)
+    return 100 * sds[1], 100 * other[1], 100 * sds[2]
 
 
 def three_components_by_phases(fits: int) -> None:
@@ -140,14 +159,13 @@ def three_components_by_phases(fits: int) -> None:
                 covered[n, k] = one.lower <= true <= one.upper
             doubted[n] = bool(found.doubt)
         seconds = (time.process_time() - seconds) / fits
-        kept = ~doubted
-        for k, (name, one) in enumerate(zip(("bound", "pore", "fat"), rows, strict=True)):
-            told(
-                f"SNR {snr:g}, {voxels} voxels, {name}",
-                off[kept, k],
-                one.bound_sd,
-                covered[kept, k],
-            )
+        kept, sd = ~doubted, voxels**-0.5
+        at = (snr, *truth, 0.0, 0.0), (snr, 0.2, *truth[1:], 0.0, 0.0)
+        models = [three_components(3.0, first, phased=True) for first in ("bound", "pore")]
+        one, other = (gaussian_sd(p, te_ms, sd, m) for p, m in zip(at, models, strict=True))
+        for k, (name, bound) in enumerate((("bound", one[1]), ("pore", other[1]), ("fat", one[2]))):
+            words = f"SNR {snr:g}, {voxels} voxels, {name}"
+            told(words, off[kept, k], 100 * bound, covered[kept, k])
         print(f"  {seconds:.3f} CPU-s a region with all intervals; {doubted.sum()} doubted")
 
 
@@ -235,7 +253,12 @@ def cortex(slices: int) -> None:
     images = Tibia(size=256).volumes(60, (0.032, 2.2))
     began = time.process_time()
     find_cortex(ute_series(images, SETTINGS), PSF.default)
-    print(f"  256 x 256 x 60: {time.process_time() - began:.1f} CPU-s")
+    seconds = time.process_time() - began
+    tracemalloc.start()
+    _made("cortex", images)
+    peak = tracemalloc.get_traced_memory()[1] / sum(one.array.nbytes for one in images)
+    tracemalloc.stop()
+    print(f"  256 x 256 x 60: {seconds:.1f} CPU-s, all maps {peak:.1f} x the input")
 
 
 def one_image(bones: int) -> None:

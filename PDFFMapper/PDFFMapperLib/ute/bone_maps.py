@@ -107,7 +107,7 @@ def maps_of(
     """Maps that are NaN where there is doubt, and the doubt."""
     made = []
     for name, array in arrays.items():
-        whole = np.where(doubt == 0, array, np.nan).astype(np.float32)
+        whole = np.where(doubt == 0, array, np.nan).astype(np.float32, copy=False)
         volume = data.grid.with_array(whole, name)
         made.append(ParametricMap(map_kind(name), volume, dict(facts)))
     reasons = data.grid.with_array(doubt, "doubt")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from scipy import ndimage
@@ -197,8 +198,8 @@ def find_cortex(
         lost = _is_darker(pair[0], data.noise.sigma, sections.sides)
     else:
         beats = np.abs(_marrow_of(data))
-        shown = _smoothed(pair, data.noise)
-        lost = _loses_signal(shown, data.noise.sigma, min(beats[1] / beats[0], 1.0))
+        beat = min(beats[1] / beats[0], 1.0)
+        lost = _loses_signal(_smoothed(pair, data.noise), data.noise.sigma, beat)
     no_ring = NO_DARK_RING if len(pair) == 1 else NO_RING
     looking = _Looking(data, pair, lost, psf_voxels)
     points = _indices(data, points_ras, axis)
@@ -694,8 +695,9 @@ def _marrow_of(data: UteImages) -> np.ndarray:
 
 
 def pair_of(data: UteImages, axis: int) -> np.ndarray:
-    """Echoes that tell the cortex, (1 or 2, slices, rows, columns)."""
-    return np.moveaxis(data.signal[list(cortex_echoes(data.te_ms))], axis + 1, 1)
+    """Echoes that tell the cortex, (1 or 2, slices, rows, columns); a view."""
+    last = cortex_echoes(data.te_ms)[-1]
+    return np.moveaxis(data.signal[: last + 1 : max(last, 1)], axis + 1, 1)
 
 
 def facts_of_rings(data: UteImages) -> tuple[object, ...]:
@@ -730,12 +732,16 @@ def _smoothed(pair: np.ndarray, noise: Noise) -> np.ndarray:
     tissue = pair[0][pair[0] > LEAST_SNR * noise.sigma]
     usual = np.median(tissue) / noise.sigma if tissue.size else np.inf
     width = float(np.clip(_SMOOTH * (_CLEAR_SNR / usual - 1), 0, 1))
-    square = np.square(pair, dtype=np.float64)
+    square = np.square(pair, dtype=np.float32)
     if width:
-        known = np.isfinite(square)
-        square = ndimage.gaussian_filter(np.where(known, square, 0), (0, 0, width, width))
-        square[~known] = np.nan
-    return np.sqrt(np.maximum(square - 2 * noise.coils * noise.sigma**2, 0))
+        for one in chain(*square):
+            unknown = ~np.isfinite(one)
+            one[unknown] = 0
+            ndimage.gaussian_filter(one, width, output=one)
+            one[unknown] = np.nan
+    square -= np.float32(2 * noise.coils * noise.sigma**2)
+    np.maximum(square, 0, out=square)
+    return np.sqrt(square, out=square)
 
 
 def _loses_signal(pair: np.ndarray, sigma: float, beat: float) -> np.ndarray:
@@ -759,15 +765,15 @@ def _is_darker(image: np.ndarray, sigma: float, spacing: np.ndarray) -> np.ndarr
     one around than to what lies beside.
     """
     reach = np.ceil(_WIDEST_MM / 2 / spacing).astype(int)
-    around = [(0, 0), *((n, n) for n in reach)]
-    inside = (slice(None), *(slice(n, -n) for n in reach))
-    known = np.nan_to_num(image.astype(np.float64))
-    smooth = ndimage.gaussian_filter(known, (0, _DARK_SMOOTH, _DARK_SMOOTH))
-    size = (1, *(2 * reach + 1))
-    beside = ndimage.grey_closing(np.pad(smooth, around), size)[inside]
-    dark = (image > LEAST_SNR * sigma) & (smooth < _DARK * beside)
-    darkest = ndimage.minimum_filter(np.where(dark, smooth, np.inf), size)
-    return dark & (smooth < (beside + darkest) / 2)
+    inside, size = tuple(slice(n, -n) for n in reach), 2 * reach + 1
+    found = np.zeros(image.shape, bool)
+    for one, darker in zip(image, found, strict=True):
+        smooth = ndimage.gaussian_filter(np.nan_to_num(one.astype(float)), _DARK_SMOOTH)
+        beside = ndimage.grey_closing(np.pad(smooth, [(n, n) for n in reach]), size)[inside]
+        dark = (one > LEAST_SNR * sigma) & (smooth < _DARK * beside)
+        darkest = ndimage.minimum_filter(np.where(dark, smooth, np.inf), size)
+        darker[...] = dark & (smooth < (beside + darkest) / 2)
+    return found
 
 
 def _cavity(lost: np.ndarray, index: np.ndarray | None, none: str) -> np.ndarray:

@@ -122,7 +122,7 @@ def density_images(images: Sequence[Volume], settings: SimpleNamespace) -> Densi
         )
     for one in [*images[1:], sample]:
         check_one_grid(one, images[0])
-    signal = np.stack([image.array for image in images]).astype(np.float32)
+    signal = np.stack([image.array for image in images]).astype(np.float32, copy=False)
     if np.nanmin(signal) < 0:
         raise ValueError("Densities are of magnitude images; these have negative values.")
     noise = noise_of(signal, settings.sigma, coils_of(settings))

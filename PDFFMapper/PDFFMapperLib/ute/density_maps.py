@@ -37,7 +37,7 @@ def of_density(
     except ValueError as error:
         raise ValueError(f"The mapped bone: {error}.") from None
     sample = region_signals(data.images, data.inside_reference, (0,))[0]
-    values = scale_of(data, pool) * strong / sample.value
+    values = strong * float(scale_of(data, pool) / sample.value)
     if data.profile is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
             values = values * data.profile[data.inside_reference].mean() / data.profile

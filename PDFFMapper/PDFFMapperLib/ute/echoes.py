@@ -143,7 +143,7 @@ def ute_pair(images: Sequence[Volume], settings: SimpleNamespace) -> UteImages:
     te_ms = np.array([number_of(image.attributes, "EchoTime") or np.nan for image in images])
     if np.isfinite(te_ms[0]):
         check_first_echo(te_ms[0])
-    signal = np.stack([image.array for image in images]).astype(np.float32)
+    signal = np.stack([image.array for image in images]).astype(np.float32, copy=False)
     if np.nanmin(signal) < 0:
         raise ValueError("UTE ratios are of magnitude images; one of the two has negative values.")
     strength = field_strength([image.attributes for image in images])
@@ -166,7 +166,7 @@ def check_alike(values: Sequence[float | None], title: str, unit: str, why: str)
 
 def without_floor(data: UteImages, which: Sequence[int]) -> np.ndarray:
     """Voxel signals without the floor of noise: the root of the square less that of noise."""
-    square = data.signal[list(which)].astype(np.float32)
+    square = data.signal[list(which)].astype(np.float32, copy=False)  # a copy already
     square *= square
     square -= 2 * data.noise.coils * data.noise.sigma**2
     np.maximum(square, 0, out=square)  # NaN stays what it is

@@ -159,7 +159,6 @@ def of_cortex(
     data = ute_series(images, settings)
     drawn = drawn_of(data, settings)
     cortex = find_cortex(data, settings.psf, points_of(settings.point), drawn)
-    early, *later = without_floor(data, cortex_echoes(data.te_ms))
     rows, more = cortex_values(cortex, data), []
     rows += cortex_budget(cortex, data, settings.psf)
     if len(data.te_ms) > 2:
@@ -168,18 +167,27 @@ def of_cortex(
             more = high_field_note(data.field_t)
         except ValueError as error:
             more = [f"Two components of the fitted ring: {str(error).rstrip('.')}."]
-    doubt, arrays = doubt_of(data, cortex.bone, early), {"cortex_share": cortex.share}
-    for late in later:
-        doubt[(doubt == 0) & ~(late > 0)] |= FLOOR
-        with np.errstate(divide="ignore", invalid="ignore"):
-            arrays["PI"] = 100 * late / early
+    signal, arrays = without_floor(data, cortex_echoes(data.te_ms)), {"cortex_share": cortex.share}
+    doubt = doubt_of(data, cortex.bone, signal[0])
+    if len(signal) > 1:
+        doubt[(doubt == 0) & ~(signal[1] > 0)] |= FLOOR
+        arrays["PI"] = _percent(signal[1], signal[0])
         more.append(VOXELS)
+    del signal
     facts = facts_of(data, [*cortex.notes, ENDOSTEUM, *more])
     tell_region(facts, "Cortex", rows)
     facts["slices"] = slice_values(cortex)
     maps = maps_of(data, arrays, doubt, facts)
-    maps[0].volume.array[...] = np.where(cortex.share > 0.005, 100 * cortex.share, np.nan)
+    np.multiply(cortex.share, 100, out=maps[0].volume.array)
+    maps[0].volume.array[cortex.share <= 0.005] = np.nan
     return maps
+
+
+def _percent(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = above / below
+    ratio *= 100
+    return ratio
 
 
 def _later_over_early(
@@ -190,8 +198,7 @@ def _later_over_early(
     measure: Measure,
 ) -> list[ParametricMap]:
     early, later = without_floor(data, echoes)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        percent = 100 * later / early
+    percent = _percent(later, early)
     maps = _ratio_maps(kind, data, settings, (percent, early, later), measure)
     for one in maps:
         one.provenance["second_echo_ms"] = round(float(data.te_ms[echoes[1]]), 4)

@@ -16,6 +16,7 @@ from scipy.ndimage import (
     distance_transform_edt,
     gaussian_filter,
     map_coordinates,
+    spline_filter,
 )
 
 from PDFFMapperLib.images.volume import Volume
@@ -69,7 +70,7 @@ def without_motion(
     """The images, moved onto the first where that is asked for, and what was found.
 
     Args:
-        signal: magnitudes, shape (images, slices, rows, columns).
+        signal: magnitudes, shape (images, slices, rows, columns); moved where they lie.
         grid: of the images.
         settings: `register` (move them) and `mask` (bone), where they have them.
 
@@ -83,7 +84,7 @@ def without_motion(
     mask, spacing = getattr(settings, "mask", None), np.asarray(grid.spacing[::-1], float)
     bone = mask.array > 0 if mask is not None and mask.same_grid(grid) else None
     register = getattr(settings, "register", False)
-    found, untold, images, moved, off = [], [], [signal[0]], False, LEAST_OFF
+    found, untold, moved, off = [], [], False, LEAST_OFF
     for n, image in enumerate(signal[1:], 2):
         one = motion_of(signal[0], image, spacing, bone)
         words, left = f"{one.voxels:.2f}", one
@@ -91,9 +92,8 @@ def without_motion(
             back = carried(image, one, spacing)
             after = motion_of(signal[0], back, spacing, bone)
             if after.told:
-                image, left, moved = back, after, True
+                image[...], left, moved = back, after, True
                 words += f" ({left.voxels:.2f} after it was moved back)"
-        images.append(image)
         if not one.told:
             untold.append(str(n))
             off = max(off, MOST_VOXELS)
@@ -120,7 +120,7 @@ def without_motion(
             f"Whether the limb moved in image {', '.join(untold)} could not be told: it shares too "
             "few edges with the first; look at both."
         )
-    return (np.stack(images) if register else signal), notes, off
+    return signal, notes, off
 
 
 def motion_of(
@@ -163,21 +163,32 @@ def carried(image: np.ndarray, motion: Motion, spacing_mm: np.ndarray) -> np.nda
 
     Voxels reach half a voxel beyond their middle, the outermost ones too.
     """
-    places = np.indices(image.shape).reshape(3, -1).astype(float)
-    last, spacing = np.array(image.shape)[:, None] - 1, np.asarray(spacing_mm, float)
-    at = np.array([*motion.shift, *motion.turn])
-    places += _moved_by(at, (places - last / 2) * spacing[:, None], spacing)
-    if (motion.shift[0], *motion.turn[1:]) == (0, 0, 0):
-        places[0] = np.round(places[0])  # each slice for itself
-    places = np.where(np.abs(places - last / 2) < (last + 1) / 2, places.clip(0, last), places)
-    gone = ~np.isfinite(image)
-    if gone.any():  # the nearest value in its place: a step to 0 would ring into its neighbors
+    gone, moved = ~np.isfinite(image), np.empty_like(image)
+    lost = gone.astype(np.float32) if gone.any() else None
+    if lost is not None:  # the nearest value there: a step to 0 would ring into its neighbors
         nearest = distance_transform_edt(gone, return_distances=False, return_indices=True)
         image = image[tuple(nearest)]
-    moved = map_coordinates(image, places, order=3, mode="constant", cval=np.nan)
-    if gone.any():
-        moved[map_coordinates(gone.astype(np.float32), places, order=1) > 0.01] = np.nan
-    return np.maximum(moved, 0).reshape(image.shape).astype(image.dtype)
+    smooth = spline_filter(image)
+    for k, one in enumerate(moved):
+        places = _carried_places(image.shape, k, motion, np.asarray(spacing_mm, float))
+        found = map_coordinates(smooth, places, order=3, cval=np.nan, prefilter=False)
+        if lost is not None:
+            found[map_coordinates(lost, places, order=1) > 0.01] = np.nan
+        one[...] = np.maximum(found, 0).reshape(one.shape)
+    return moved
+
+
+def _carried_places(
+    shape: tuple[int, ...], k: int, motion: Motion, spacing: np.ndarray
+) -> np.ndarray:
+    """Where a motion carries the voxels of a slice, shape (3, voxels)."""
+    places = np.stack(np.broadcast_arrays(float(k), *np.indices(shape[1:], float)))
+    places, last = places.reshape(3, -1), np.array(shape)[:, None] - 1
+    at = np.array([*motion.shift, *motion.turn])
+    places = places + _moved_by(at, (places - last / 2) * spacing[:, None], spacing)
+    if (motion.shift[0], *motion.turn[1:]) == (0, 0, 0):
+        places[0] = np.round(places[0])  # each slice for itself
+    return np.where(np.abs(places - last / 2) < (last + 1) / 2, places.clip(0, last), places)
 
 
 def _edges(image: np.ndarray, factor: int) -> np.ndarray:
@@ -299,20 +310,29 @@ def _places(shape: tuple[int, ...], most: int, near: np.ndarray | None) -> np.nd
 
     Between pixels in both images: edges that are interpolated in one alone stick to its grid.
     """
-    chosen = None if near is None else np.flatnonzero(near)
-    size = int(np.prod(shape)) if near is None else len(chosen)
+    size = int(np.prod(shape)) if near is None else np.count_nonzero(near)
     count = min(size, most)
     places = np.random.default_rng(0).random((count, 3), np.float32)
     drawn = np.arange(count)
     if size > count:  # one of each of so many equal parts
         drawn = ((drawn + places[:, 0]) * (size / count)).astype(int)
-    drawn = drawn if chosen is None else chosen[drawn]
+    drawn = drawn if near is None else _voxels_of(near, drawn)
     places[:, 1:] -= 0.5
     places[:, 0] = 0
     for column, at, n in zip(places.T, np.unravel_index(drawn, shape), shape, strict=True):
         column += at
         np.clip(column, 0, n - 1, out=column)
     return places
+
+
+def _voxels_of(near: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Of voxels that are `near` in order, where those that are `drawn` lie among all."""
+    counts = np.count_nonzero(near, axis=(1, 2))
+    ends, found = np.cumsum(counts), []
+    for k, (first, end) in enumerate(zip(ends - counts, ends, strict=True)):
+        of_slice = drawn[(drawn >= first) & (drawn < end)] - first
+        found.append(k * near[k].size + np.flatnonzero(near[k])[of_slice])
+    return np.concatenate(found)
 
 
 def _leaves_plane(at: np.ndarray, covariance: np.ndarray, opened: list[int]) -> bool:

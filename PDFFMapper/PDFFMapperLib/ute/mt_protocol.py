@@ -76,7 +76,7 @@ def mt_images(images: Sequence[Volume], settings: SimpleNamespace) -> MtImages:
     r1, (b1, b1_map) = _r1(told), _b1(told, settings.b1_map, images[0])
     for one in images[1:]:
         check_one_grid(one, images[0])
-    signal = np.stack([image.array for image in images]).astype(np.float32)
+    signal = np.stack([image.array for image in images]).astype(np.float32, copy=False)
     if np.iscomplexobj(images[0].array) or np.nanmin(signal) < 0:
         raise ValueError("UTE-MT is fitted to magnitude images; these have negative values.")
     noise = noise_of(signal, settings.sigma, coils_of(settings))

@@ -65,8 +65,10 @@ class RegionSignal:
         self.sigma, self.voxels = float(sigma), values.size
         self.independent = max(values.size * share, 1.0)
         if values.size > _MOST_SINGLE:
-            values, counts = np.unique(np.round(values / _BIN), return_counts=True)
-            values = values * _BIN
+            values /= _BIN
+            np.round(values, out=values).sort()
+            first = np.flatnonzero(np.diff(values, prepend=-1))
+            values, counts = _BIN * values[first], np.diff(first, append=values.size)
         self.m = values.astype(float)
         self.weights = np.full(values.shape, self.independent / self.voxels) * counts
         self.peak = sigma * self._highest()
@@ -167,18 +169,21 @@ def _information_table(coils: int) -> tuple[np.ndarray, np.ndarray]:
 @cache
 def _tables(coils: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Signals over sigma, and information and lean of one sample there, by their integrals."""
-    nodes = np.linspace(0, _TABLE_END * coils**0.5, 200)[:, None]
-    m = np.linspace(1e-3, nodes[-1, 0] + 9 + 2 * coils**0.5, 2000)
-    nu = np.maximum(nodes, _LEAST_X)
+    nodes = np.linspace(0, _TABLE_END * coils**0.5, 200)
+    m = np.linspace(1e-3, nodes[-1] + 9 + 2 * coils**0.5, 2000)
+    information, lean = np.transpose([_moments(m, max(nu, _LEAST_X), coils) for nu in nodes])
+    return nodes, information, lean - np.gradient(information, nodes)
+
+
+def _moments(m: np.ndarray, nu: float, coils: int) -> tuple[float, float]:
+    """Means of a sample's score squared, and of its score times the slope of that."""
     bessel, ratio = bessels(m * nu, coils)
     log_density = (2 * coils - 1) * np.log(m) - 0.5 * (m - nu) ** 2 + bessel
-    density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
-    density /= density.sum(axis=1, keepdims=True)
+    density = np.exp(log_density - log_density.max())
+    density /= density.sum()
     score = m * ratio - nu
     bent = m**2 * (1 - ratio**2 - (2 * coils - 1) * ratio / np.maximum(m * nu, _LEAST_X)) - 1
-    information = (density * score**2).sum(axis=1)
-    lean = (density * score * bent).sum(axis=1) - np.gradient(information, nodes[:, 0])
-    return nodes[:, 0], information, lean
+    return float(density @ score**2), float(density @ (score * bent))
 
 
 def ratio_of(above: RegionSignal, below: RegionSignal) -> Ratio:

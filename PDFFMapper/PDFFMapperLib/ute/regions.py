@@ -49,13 +49,15 @@ def region_signals(
         ValueError: it holds no voxel, or its first signal is below five times the noise.
     """
     chosen = range(len(images.signal)) if which is None else which
-    held = np.stack([images.signal[n][inside] for n in chosen])
-    known = np.isfinite(held).all(axis=0)
-    held = held if known.all() else held[:, known]
-    if not held.size:
+    known = inside.copy()
+    for n in chosen:
+        known &= np.isfinite(images.signal[n])
+    if not known.any():
         raise ValueError("the region holds no voxel with a value in all images")
     noise = images.noise
-    signals = [RegionSignal(one, noise.sigma, noise.share, noise.coils) for one in held]
+    signals = [
+        RegionSignal(images.signal[n][known], noise.sigma, noise.share, noise.coils) for n in chosen
+    ]
     if signals[0].snr < LEAST_SNR:
         raise ValueError(
             f"its signal at the first echo is {signals[0].snr:.1f} times the noise; 5 are needed"
@@ -150,9 +152,11 @@ def _innermost(inside: np.ndarray) -> np.ndarray:
     """Voxels of a region that lie deep in it, within slices."""
     inner = np.zeros_like(inside)
     box = ndimage.find_objects(inside.astype(np.uint8))[0]
-    part = np.pad(inside[box], ((0, 0), (1, 1), (1, 1)))
-    depth = np.stack([ndimage.distance_transform_edt(one) for one in part])[:, 1:-1, 1:-1]
-    inner[box] = depth > max(_DEEP * depth.max(), 1.0)
+    part = inside[box]
+    depth = np.empty(part.shape, np.float32)
+    for one, deep in zip(part, depth, strict=True):
+        deep[...] = ndimage.distance_transform_edt(np.pad(one, 1))[1:-1, 1:-1]
+    inner[box] = depth > max(_DEEP * float(depth.max()), 1.0)
     return inner
 
 

@@ -15,10 +15,11 @@ out. Where voxels ask for it what lies outside begins with a thin layer, as of m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from itertools import pairwise
 
 import numpy as np
 from scipy.special import ndtr
@@ -208,18 +209,12 @@ class _Likeliest:
 
     Attributes:
         parameters: shape (parameters,).
-        signals, weight: of all voxels, and the information on each; shape (images, voxels).
-        jacobian: of signals by edges, blur, fat and the image's own levels; shape (images, voxels,
-            parameters of an image).
         covariance: of parameters, where all voxels are independent.
         worth: of a voxel, as far as it is independent and noise explains its misfit.
         misfit: see `Ring`.
     """
 
     parameters: np.ndarray
-    signals: np.ndarray
-    jacobian: np.ndarray
-    weight: np.ndarray
     covariance: np.ndarray
     worth: float
     misfit: float
@@ -252,49 +247,64 @@ class _RingFit:
 
     def _take_levels(self, orders: Sequence[int], layer: float = 0.0) -> None:
         """Of marrow, cortex and outside; a fourth is of what lies beyond a layer, less its own."""
-        self.layer = layer
-        self.of_level = [harmonics(self.angle, order) for order in orders]
-        self.firsts = np.cumsum([0] + [basis.shape[1] for basis in self.of_level])[:-1]
+        self.layer, self.orders = layer, orders
+        self.firsts = np.cumsum([0] + [2 * order + 1 for order in orders])
 
     def _take_order(self, order: int) -> None:
         """Of the edges' harmonics."""
-        self.order, self.edge = order, harmonics(self.angle, order)
-        self.n = self.edge.shape[1]
+        self.order, self.n = order, 2 * order + 1
         self.count = 2 * self.n + 2  # of parameters that images share
+
+    @cached_property
+    def edge(self) -> np.ndarray:
+        """Harmonics of the edges, shape (voxels, harmonics)."""
+        return harmonics(self.angle, self.order)
+
+    @cached_property
+    def of_level(self) -> list[np.ndarray]:
+        """Harmonics of each level."""
+        return [harmonics(self.angle, order) for order in self.orders]
+
+    def _bare(self) -> _RingFit:
+        """The same without harmonics, which hold more than images do and are soon made again."""
+        bare = copy(self)
+        for name in ("edge", "of_level"):
+            bare.__dict__.pop(name, None)
+        return bare
 
     def _own(self) -> np.ndarray:
         """Places of the parameters that each image follows: edges, blur, fat, its own levels."""
-        each = sum(basis.shape[1] for basis in self.of_level)
+        each = self.firsts[-1]
         levels = self.count + np.arange(len(self.held) * each).reshape(-1, each)
         shared = np.tile(np.arange(self.count), (len(levels), 1))
         return np.concatenate([shared, levels], axis=1)
 
-    def _gradient(self, jacobian: np.ndarray, score: np.ndarray) -> np.ndarray:
-        """Sum over all voxels of what they say, by all parameters."""
+    def _equations(
+        self, parameters: np.ndarray, weight: np.ndarray, said: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Information of all parameters, by that of each voxel, and the sum of what voxels say."""
         own = self._own()
-        whole = np.zeros(own.max() + 1)
-        for places, one, said in zip(own, jacobian, score, strict=True):
-            whole[places] += said @ one
-        return whole
-
-    def _information(self, jacobian: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Of all parameters, by the information on each voxel."""
-        own = self._own()
-        whole = np.zeros((own.max() + 1,) * 2)
-        for places, one, known in zip(own, jacobian, weight, strict=True):
-            whole[np.ix_(places, places)] += (one * known[:, None]).T @ one
-        whole[self.count - 1, self.count - 1] += 1 / MARROW_FAT_SD**2
-        return whole
+        information, whole = np.zeros((len(parameters),) * 2), np.zeros(len(parameters))
+        jacobians = self._jacobians(parameters)
+        for places, one, known, each in zip(own, jacobians, weight, said, strict=True):
+            information[np.ix_(places, places)] += (one * known[:, None]).T @ one
+            whole[places] += each @ one
+        information[self.count - 1, self.count - 1] += 1 / MARROW_FAT_SD**2
+        return information, whole
 
     def _past_edges(self, edges: np.ndarray) -> list[np.ndarray]:
-        """Places outward of the inner edge, of the outer one, and of the inner one as marrow's blur
-        has it, in SDs of the blur; of a layer's end, if there is one."""
-        n, psf, more = self.n, self.psf, np.exp(edges[2 * self.n])
-        a, b = self.edge @ edges[:n], self.edge @ edges[n : 2 * n]
+        """As `_past`, by the parameters of edges and blur."""
+        n = self.n
+        return self._past(self.edge @ edges[:n], self.edge @ edges[n : 2 * n], edges[2 * n])
+
+    def _past(self, a: np.ndarray, b: np.ndarray, more: np.ndarray | float) -> list[np.ndarray]:
+        """Places outward of the inner edge `a`, of the outer one, and of the inner one as marrow's
+        blur has it (its log is `more`), in SDs of the blur; of a layer's end, if there is one."""
+        psf, more = self.psf, np.exp(more)
         x = (self.distance - a) / psf + self.inward
         y = (self.distance - b) / psf + self.inward
         places = [x, y, (self.distance - a) / (psf * more) + more * self.inward]
-        return [*places, y - self.layer][: len(self.of_level)]
+        return [*places, y - self.layer][: len(self.orders)]
 
     def _shapes(self, edges: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         """What each level adds to the signals; derivatives of all shares by edges and blur."""
@@ -320,8 +330,7 @@ class _RingFit:
 
         `seen`: derivatives of the signals by what marrow and all else add.
         """
-        parts = np.split(levels, self.firsts[1:])
-        values = [basis @ part for basis, part in zip(self.of_level, parts, strict=True)]
+        values = self._along(levels)
         values = [seen[0] * values[0], *(seen[1] * one for one in values[1:])]
         by = [sum(v * s[k] for v, s in zip(values, slopes, strict=True))[:, None] for k in range(3)]
         return np.concatenate([by[0] * self.edge, by[1] * self.edge, by[2]], axis=1)
@@ -350,11 +359,11 @@ class _RingFit:
         layers: bool,
     ) -> Ring | None:
         """With a layer beside it and finer edges, each if it is worth it."""
-        fit = self
+        own = fit = self._bare()
         for _ in range(2):
             fit, at = fit._better(at, layers)
         try:
-            return fit._ring(curve, at, sigma, pick) if fit is not self else None
+            return fit._ring(curve, at, sigma, pick) if fit is not own else None
         except ValueError:
             return None
 
@@ -369,17 +378,17 @@ class _RingFit:
 
     def _with_layer(self, found: np.ndarray, layer: float) -> tuple[_RingFit, np.ndarray]:
         """Of some blurs; as of `_larger`."""
-        layered = copy(self)
+        layered = self._bare()
         layered._take_levels((MARROW_ORDER, CORTEX_ORDER, OUTSIDE_ORDER, _LAYER_ORDER), layer)
         levels = found[self.count :].reshape(len(self.held), -1)
-        more = layered.of_level[-1].shape[1]
+        more = 2 * _LAYER_ORDER + 1
         return layered, np.concatenate(
             [found[: self.count], np.pad(levels, ((0, 0), (0, more))).ravel()]
         )
 
     def _with_fine_edges(self, found: np.ndarray) -> tuple[_RingFit, np.ndarray]:
         """As of `_larger`."""
-        fine = copy(self)
+        fine = self._bare()
         fine._take_order(_FINE_ORDER)
         parts = np.split(found, [self.n, 2 * self.n])
         start = [_padded(one, self.order, _FINE_ORDER) for one in parts[:2]]
@@ -389,7 +398,7 @@ class _RingFit:
         """The best larger fit by Schwarz's criterion, or this one."""
         count, most, best = self.held.size * self.share, 0.0, (self, at)
         left = at.misfit**2 - 1
-        likelihood = self._around(at.parameters)[2]
+        likelihood = self._around(at.parameters)[1]
         for fit, start in self._larger(at, layers):
             least = (len(start) - len(at.parameters)) * np.log(count)
             if left * count < least:
@@ -398,7 +407,7 @@ class _RingFit:
                 found = fit._known(fit._likeliest(start))
             except ValueError:
                 continue
-            gain = fit._around(found.parameters)[2] - likelihood
+            gain = fit._around(found.parameters)[1] - likelihood
             worth = 2 * gain * found.worth - least
             if worth > most and (fit.layer == self.layer or fit._has_layer(found, left)):
                 most, best = worth, (fit, found)
@@ -407,78 +416,102 @@ class _RingFit:
     def _has_layer(self, at: _Likeliest, left: float) -> bool:
         """It takes most of the misfit, and beyond it is another level; shading has one by side."""
         levels = at.parameters[self.count :].reshape(len(self.held), -1)
-        outside, beyond = np.abs(levels[:, self.firsts[2:]]).max(axis=0)
+        outside, beyond = np.abs(levels[:, self.firsts[2:4]]).max(axis=0)
         return at.misfit**2 - 1 < _MOST_LEFT * left and beyond > _LEAST_BEYOND * outside
 
     def _solve(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Levels by least squares, residuals, and the derivatives of all signals by `edges`.
-
-        What levels can explain is taken out of both (Kaufman 1975).
-        """
-        design, slopes = self._shapes(edges)
-        basis, triangle = np.linalg.qr(design)
+        """Levels by least squares, residuals, and a basis of all that levels explain."""
+        basis, triangle = np.linalg.qr(self._shapes(edges)[0])
         inside = self.held @ basis
         levels = np.linalg.lstsq(triangle, inside.T, rcond=None)[0].T
-        jacobian = np.array([self._by_edges(one, slopes) for one in levels])
-        return levels, self.held - inside @ basis.T, jacobian - basis @ (basis.T @ jacobian)
+        return levels, self.held - inside @ basis.T, basis
+
+    def _normal(
+        self, edges: np.ndarray, levels: np.ndarray, residual: np.ndarray, basis: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Equations of a step of the edges, as of `_solve`.
+
+        What levels can explain is taken out of all derivatives (Kaufman 1975).
+        """
+        normal, right = np.zeros((len(edges),) * 2), np.zeros(len(edges))
+        slopes = self._shapes(edges)[1]
+        for one, left in zip(levels, residual, strict=True):
+            free = self._by_edges(one, slopes)
+            free -= basis @ (basis.T @ free)
+            normal += free.T @ free
+            right += left @ free
+        return normal, right
 
     def _least_squares(self, edges: np.ndarray) -> np.ndarray:
         """All parameters by least squares, from a start of the edges."""
-        levels, residual, free = self._solve(edges)
-        cost, damping = float(np.sum(residual**2)), 1e-3
+        found = self._solve(edges)
+        cost, damping = float(np.sum(found[1] ** 2)), 1e-3
         for _ in range(_MOST_STEPS):
-            normal = np.einsum("kvp,kvq->pq", free, free, optimize=True)
-            right = np.einsum("kvp,kv->p", free, residual)
-            tried = edges + _damped(normal, right, damping)
+            tried = edges + _damped(*self._normal(edges, *found), damping)
             tried[-1] = np.clip(tried[-1], *_LOG_BLUR)
-            found = self._solve(tried)
-            now = float(np.sum(found[1] ** 2))
+            solved = self._solve(tried)
+            now = float(np.sum(solved[1] ** 2))
             if now > cost:
                 damping *= 8
                 if damping > 1e6:
                     break
                 continue
             done = cost - now < 1e-4 * cost
-            edges, cost, damping = tried, now, max(damping / 5, 1e-9)
-            levels, residual, free = found
+            edges, found, cost, damping = tried, solved, now, max(damping / 5, 1e-9)
             if done:
                 break
-        return np.concatenate([edges, [MARROW_FAT], levels.ravel()])
+        return np.concatenate([edges, [MARROW_FAT], found[0].ravel()])
 
-    def _around(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
-        """All signals, their derivatives (see `_Likeliest`), the log likelihood and its slopes by
-        the size of each signal."""
+    def _around(self, parameters: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+        """All signals, the log likelihood and its slopes by the size of each signal."""
+        edges, share = parameters[: self.count], parameters[self.count - 1]
+        shares, turns = _shares(*self._past_edges(edges)), _turn_of(share, self.fat)[0]
+        signals = np.empty(self.held.shape)
+        for one, levels, turn in zip(signals, self._levels_of(parameters), turns, strict=True):
+            fat, *waters = (a * b for a, b in zip(shares, self._along(levels), strict=True))
+            one[...] = _turned_sum(sum(waters), fat, turn)[0]
+        unusual = (share - MARROW_FAT) / MARROW_FAT_SD
+        likelihood, score = log_likelihood(self.held, signals, self.coils)
+        return signals, likelihood - unusual**2 / 2, score
+
+    def _jacobians(self, parameters: np.ndarray) -> Iterator[np.ndarray]:
+        """Derivatives of each image's signals by edges, blur, fat and its own levels.
+
+        Of one image after the other: those of all would take several times the images' memory.
+        """
         count, marrow = self.count, self.firsts[1]
         design, slopes = self._shapes(parameters[:count])
-        levels = parameters[count:].reshape(len(self.held), -1)
-        signals = np.zeros(self.held.shape)
-        jacobian = np.zeros((*self.held.shape, count + levels.shape[1]))
         turns, by_share = _turn_of(parameters[count - 1], self.fat)
-        for k, (one, turn) in enumerate(zip(levels, turns, strict=True)):
+        for one, turn, by in zip(self._levels_of(parameters), turns, by_share, strict=True):
             water, fat = design[:, marrow:] @ one[marrow:], design[:, :marrow] @ one[:marrow]
-            signals[k], by_water, by_fat = _turned_sum(water, fat, turn)
-            by_edges = self._by_edges(one, slopes, (by_fat, by_water))
-            jacobian[k, :, : count - 1] = by_edges
-            jacobian[k, :, count - 1] = by_share[k] * water * fat / signals[k]
-            own = jacobian[k, :, count:]
-            own[:, :marrow] = by_fat[:, None] * design[:, :marrow]
-            own[:, marrow:] = by_water[:, None] * design[:, marrow:]
-        unusual = (parameters[count - 1] - MARROW_FAT) / MARROW_FAT_SD
-        likelihood, score = log_likelihood(self.held, signals, self.coils)
-        return signals, jacobian, likelihood - unusual**2 / 2, score
+            signals, by_water, by_fat = _turned_sum(water, fat, turn)
+            jacobian = np.empty((len(signals), count + len(one)))
+            jacobian[:, : count - 1] = self._by_edges(one, slopes, (by_fat, by_water))
+            jacobian[:, count - 1] = by * water * fat / signals
+            np.multiply(by_fat[:, None], design[:, :marrow], out=jacobian[:, count:][:, :marrow])
+            np.multiply(by_water[:, None], design[:, marrow:], out=jacobian[:, count:][:, marrow:])
+            yield jacobian
+
+    def _levels_of(self, parameters: np.ndarray) -> np.ndarray:
+        """The levels' harmonics of each image."""
+        return parameters[self.count :].reshape(len(self.held), -1)
+
+    def _along(self, levels: np.ndarray) -> list[np.ndarray]:
+        """An image's levels at its voxels."""
+        parts = np.split(levels, self.firsts[1:-1])
+        return [basis @ part for basis, part in zip(self.of_level, parts, strict=True)]
 
     def _likeliest(self, parameters: np.ndarray, known_fat: bool = False) -> np.ndarray:
         """The parameters of highest likelihood, by Fisher scoring from a start.
 
         With `known_fat` the share of fat stays what it is.
         """
-        signals, jacobian, best, score = self._around(parameters)
+        signals, best, score = self._around(parameters)
         damping = 1e-6
         for _ in range(_MOST_STEPS):
             weight = np.maximum(information_of(np.abs(signals), self.coils), _LEAST_INFORMATION)
-            right = self._gradient(jacobian, np.sign(signals) * score)
+            normal, right = self._equations(parameters, weight, np.sign(signals) * score)
             right[self.count - 1] -= (parameters[self.count - 1] - MARROW_FAT) / MARROW_FAT_SD**2
-            normal = self._information(jacobian, weight)
             if known_fat:
                 right[self.count - 1] = 0.0
                 normal[self.count - 1], normal[:, self.count - 1] = 0.0, 0.0
@@ -488,7 +521,7 @@ class _RingFit:
             tried[2 * self.n] = np.clip(tried[2 * self.n], *_LOG_BLUR)
             tried[self.count - 1] = np.clip(tried[self.count - 1], _LEAST_FAT, 1.0)
             found = self._around(tried)
-            gain = found[2] - best
+            gain = found[1] - best
             if gain < 0:
                 if right @ step / 2 < _LEAST_GAIN:  # nor would a shorter one gain more
                     break
@@ -497,7 +530,7 @@ class _RingFit:
                     break
                 continue
             parameters, damping = tried, damping / 5
-            signals, jacobian, best, score = found
+            signals, best, score = found
             if gain < _LEAST_GAIN:
                 break
         return parameters
@@ -523,11 +556,14 @@ class _RingFit:
         slopes = np.concatenate([-slopes, slopes, [0.0, 0.0]])
         if images == 1:  # levels and edges together: its likelihood is no parabola (by simulation)
             edges = edges * (1 + (slopes @ edges @ slopes) / (_BENT * np.mean(self.psf)) ** 2)
-        bias = cache(lambda: self._bias(at) / at.worth)
-        tell = partial(self._levels, at, slopes, bias)
+        fit = self._bare()
+        bias = cache(lambda: fit._bare()._bias(at) / at.worth)
+
+        def tell() -> LevelSignals:
+            return fit._bare()._levels(at, slopes, bias())
 
         def levels_in(images: np.ndarray, fat: Sequence[complex]) -> ImageLevels:
-            return self._levels_in(at.parameters, slopes, pick(images), fat, sigma)
+            return fit._levels_in(at.parameters, slopes, pick(images), fat, sigma)
 
         return Ring(
             curve,
@@ -540,7 +576,7 @@ class _RingFit:
             edges,
             lambda: bias()[: 2 * n],
             tell,
-            partial(self._finer, curve, at, sigma, pick),
+            partial(fit._finer, curve, at, sigma, pick),
             levels_in,
             at.misfit,
             self.layer,
@@ -555,14 +591,14 @@ class _RingFit:
         free = self.held.size - len(found)
         if free <= 0:
             raise ValueError("its voxels tell no ring of cortex")
-        signals, jacobian, _, score = self._around(found)
-        weight = np.maximum(information_of(np.abs(signals), self.coils), _LEAST_TOLD)
+        signals, _, score = self._around(found)
+        weight = self._weight(signals)
         misfit = float(np.sum(score**2 / weight) / free) ** 0.5
-        information = self._information(jacobian, weight)
+        information, _ = self._equations(found, weight, score)
         information[2 * self.n, 2 * self.n] += 1e-9 * np.trace(information)
         covariance = np.linalg.inv(information)
         worth = self.share / max(misfit, 1.0) ** 2
-        return _Likeliest(found, signals, jacobian, weight, covariance, worth, misfit)
+        return _Likeliest(found, covariance, worth, misfit)
 
     def _levels_in(
         self,
@@ -581,13 +617,12 @@ class _RingFit:
             next((k for k in range(own) if np.array_equal(self.held[k], one)), None) for one in held
         ]
         new = [n for n, k in enumerate(same) if k is None]
-        known, joint = np.isfinite(held).all(axis=0), copy(self)
+        known, joint = np.isfinite(held).all(axis=0), self._bare()
         joint.held = np.concatenate([self.held, held[new]])[:, known]
         joint.fat = np.concatenate([self.fat, np.asarray(fat)[new]])
-        joint.distance, joint.psf, joint.inward, joint.edge = (
-            each[known] for each in (self.distance, self.psf, self.inward, self.edge)
+        joint.distance, joint.psf, joint.inward, joint.angle = (
+            each[known] for each in (self.distance, self.psf, self.inward, self.angle)
         )
-        joint.of_level = [basis[known] for basis in self.of_level]
         design = joint._shapes(parameters[: self.count])[0]
         starts = [np.linalg.lstsq(design, one, rcond=None)[0] for one in joint.held[own:]]
         at = joint._known(joint._likeliest(np.concatenate([parameters, *starts])))
@@ -603,21 +638,19 @@ class _RingFit:
         """Of each image's mean level of cortex among the parameters."""
         return self._own()[:, self.count + self.firsts[1]]
 
-    def _levels(
-        self, at: _Likeliest, slopes: np.ndarray, bias: Callable[[], np.ndarray]
-    ) -> LevelSignals:
+    def _levels(self, at: _Likeliest, slopes: np.ndarray, bias: np.ndarray) -> LevelSignals:
         firsts = self._cortex_places()
         follow = [
             one @ at.covariance[np.ix_(places, firsts)]
-            for places, one in zip(self._own(), at.jacobian, strict=True)
+            for places, one in zip(self._own(), self._jacobians(at.parameters), strict=True)
         ]
         return LevelSignals(
             self.held,
-            at.signals,
+            self._around(at.parameters)[0],
             at.parameters[firsts],
             at.covariance[np.ix_(firsts, firsts)],
             np.moveaxis(np.array(follow), -1, 0),
-            bias()[firsts],
+            bias[firsts],
             _by_thickness(at, firsts, slopes),
             at.worth,
             self.coils,
@@ -628,29 +661,53 @@ class _RingFit:
 
         By the bend of signals over what the noise leaves open, and the lean of the likelihood.
         """
-        lean = np.sign(at.signals) * lean_of(np.abs(at.signals), self.coils)
-        pull = np.zeros_like(at.signals)
-        for k, (places, jacobian) in enumerate(zip(self._own(), at.jacobian, strict=True)):
-            covariance, own = at.covariance[np.ix_(places, places)], at.parameters[places]
-            values, vectors = np.linalg.eigh(covariance)
-            open_ones = values > 1e-12 * values[-1]
-            bent = -2 * np.count_nonzero(open_ones) * at.signals[k]
-            for step in (vectors[:, open_ones] * np.sqrt(values[open_ones])).T:
-                bent += self._signals(own + step, k) + self._signals(own - step, k)
+        signals, whole = self._around(at.parameters)[0], np.zeros(len(at.parameters))
+        weight = self._weight(signals)
+        lean = np.sign(signals) * lean_of(np.abs(signals), self.coils)
+        jacobians = self._jacobians(at.parameters)
+        for k, (places, jacobian) in enumerate(zip(self._own(), jacobians, strict=True)):
+            covariance = at.covariance[np.ix_(places, places)]
+            values, steps = self._followed(at.parameters[places], covariance)
+            bent = -2 * len(values) * signals[k]
+            for step in steps:
+                bent += self._signals(values + step, k) + self._signals(values - step, k)
             open_by = np.einsum("vp,vp->v", jacobian @ covariance, jacobian)
-            pull[k] = lean[k] * open_by - at.weight[k] * bent
-        return 0.5 * at.covariance @ self._gradient(at.jacobian, pull)
+            whole[places] += (lean[k] * open_by - weight[k] * bent) @ jacobian
+        return 0.5 * at.covariance @ whole
 
-    def _signals(self, own: np.ndarray, image: int) -> np.ndarray:
-        """Of one image, by edges, blur, fat and its levels."""
-        parts = np.split(own[self.count :], self.firsts[1:])
-        shares = _shares(*self._past_edges(own[: self.count]))
-        fat, *waters = (
-            share * (basis @ part)
-            for share, basis, part in zip(shares, self.of_level, parts, strict=True)
-        )
-        turn = _turn_of(own[self.count - 1], self.fat[image])[0]
-        return _turned_sum(sum(waters), fat, turn)[0]
+    def _followed(self, own: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the signal of each voxel follows: its edges, blur, fat and levels.
+
+        Returns:
+            Values, shape (followed, voxels), and a root of their covariance: as many steps, shape
+            (followed, followed, voxels).
+        """
+        one = np.ones((len(self.angle), 1))
+        bases = [self.edge, self.edge, one, one, *self.of_level]
+        ends = np.cumsum([0] + [basis.shape[1] for basis in bases])
+        parts = [slice(*pair) for pair in pairwise(ends)]
+        values = np.stack([basis @ own[part] for basis, part in zip(bases, parts, strict=True)])
+        spread = np.empty((len(one), len(bases), len(bases)))
+        for m, (basis, part) in enumerate(zip(bases, parts, strict=True)):
+            for n in range(m + 1):
+                both = np.einsum("vp,vp->v", basis @ covariance[part, parts[n]], bases[n])
+                spread[:, m, n] = spread[:, n, m] = both
+        sds = np.sqrt(np.einsum("vmm->vm", spread))
+        spread /= sds[:, :, None] * sds[:, None, :]
+        spread += 1e-9 * np.eye(len(bases))  # what others tell whole has no spread of its own
+        root = np.linalg.cholesky(spread) * sds[:, :, None]
+        return values, np.moveaxis(root, 0, -1).swapaxes(0, 1)
+
+    def _weight(self, signals: np.ndarray) -> np.ndarray:
+        """The information on each voxel that counts around the highest likelihood."""
+        return np.maximum(information_of(np.abs(signals), self.coils), _LEAST_TOLD)
+
+    def _signals(self, values: np.ndarray, image: int) -> np.ndarray:
+        """Of one image, by what each voxel follows (see `_followed`)."""
+        a, b, more, share, *levels = values
+        shares = _shares(*self._past(a, b, more))
+        fat, *waters = (one * level for one, level in zip(shares, levels, strict=True))
+        return _turned_sum(sum(waters), fat, _turn_of(share, self.fat[image])[0])[0]
 
 
 def _shares(x: np.ndarray, y: np.ndarray, z: np.ndarray, *beyond: np.ndarray) -> list[np.ndarray]:

@@ -117,7 +117,7 @@ def t1_images(images: Sequence[Volume], settings: SimpleNamespace) -> T1Images:
             f"T1 is fitted to magnitude images; {phased} of these {len(images)} are complex: give "
             "their magnitudes."
         )
-    signal = np.stack([image.array for image in images]).astype(np.float32)
+    signal = np.stack([image.array for image in images]).astype(np.float32, copy=False)
     if np.nanmin(signal) < 0:
         raise ValueError("T1 is fitted to magnitude images; these have negative values.")
     noise = noise_of(signal, settings.sigma, coils_of(settings))

@@ -66,9 +66,11 @@ def _voxels(data: T1Images, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     NaN outside, and where an end of the table explains a voxel best. Beside it, where three and
     more signals, all above `_JUDGED` times the noise, leave more than noise does once in 1,000.
     """
-    held = without_floor(data.images, range(len(data.flips_deg)))[:, inside]
     b1, which = data.fields(inside)
-    pulses, count = data.pulses(b1), held.shape[1]
+    pulses, count = data.pulses(b1), np.count_nonzero(inside)
+    held = np.empty((len(data.flips_deg), count), np.float32)
+    for n, one in enumerate(held):
+        one[...] = without_floor(data.images, (n,))[0][inside]
     own, misfit = np.full(count, np.nan, np.float32), np.zeros(count, bool)
     tables = np.stack([data.shown(t1, pulses) for t1 in _GRID_MS], axis=1)
     tables /= np.linalg.norm(tables, axis=-1, keepdims=True)
