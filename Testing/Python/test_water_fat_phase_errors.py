@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PDFFMapperLib.water_fat.error_kernel import project
+from PDFFMapperLib.water_fat.field_map import relative_residuals
 from PDFFMapperLib.water_fat.magnitude import magnitude_water_fat
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
 from PDFFMapperLib.water_fat.separation import Doubt, separate_water_fat
-from PDFFMapperLib.water_fat.signal_model import _relative
 from PDFFMapperLib.water_fat.voxel_fit import COLUMNS, FAT, OFFSET, R2STAR, RESIDUAL, WATER
 from phantoms.water_fat import (
     PHASE_ERRORS,
@@ -78,11 +78,11 @@ def test_explanations_are_compared_by_the_likelihood_ratio_of_each_voxel():
     first, second = np.zeros((2, 500, COLUMNS))
     first[:, RESIDUAL], second[:, RESIDUAL] = left
     ratio = np.log(left[0] / left[1])  # twice, per sample, where each voxel has its own noise
-    mean, error = _relative(first, second, np.full(500, 1e3))
+    mean, error = relative_residuals(first, second, np.full(500, 1e3))
     assert mean == pytest.approx(np.tanh(ratio / 2).mean(), rel=1e-6)
     assert error == pytest.approx(np.tanh(ratio / 2).std() / np.sqrt(500), rel=1e-3)
     first[0, RESIDUAL] = 1e9  # a wild one counts no more than twice the others
-    assert _relative(first, second, np.full(500, 1e3))[0] - mean < 2 / 500
+    assert relative_residuals(first, second, np.full(500, 1e3))[0] - mean < 2 / 500
 
 
 def test_voxels_without_a_fit_tell_nothing_of_an_error():

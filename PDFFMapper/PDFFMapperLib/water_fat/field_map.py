@@ -392,6 +392,29 @@ def noise_sd(residuals: np.ndarray, signals: np.ndarray, unknowns: int) -> float
     return math.sqrt(max(variance, 1e-12 * energy, 1e-30))
 
 
+def relative_residuals(
+    first: np.ndarray, second: np.ndarray, energy: np.ndarray
+) -> tuple[float, float]:
+    """How much larger the residuals of the first fits are than those of the second.
+
+    Each voxel counts by the difference relative to its own sum. That is tanh(ln(a / b) / 2) of the
+    residuals a and b: of the log-likelihood ratio per sample where each voxel has a noise of its
+    own, but bounded, so that a few voxels of wild residual do not decide.
+
+    Args:
+        first: as `fit_voxels` has them.
+        second: of the same voxels.
+        energy: squared signal of each voxel, the most that a failed fit leaves.
+
+    Returns:
+        The mean, and its standard error.
+    """
+    a, b = (np.nan_to_num(fits[:, RESIDUAL].astype(float), nan=np.inf) for fits in (first, second))
+    a, b = np.minimum(a, energy), np.minimum(b, energy)
+    relative = (a - b) / np.maximum(a + b, 1e-10 * energy)
+    return float(relative.mean()), float(relative.std() / np.sqrt(len(relative)) + 1e-9)
+
+
 @njit(cache=True, nogil=True)
 def _search(
     signals,

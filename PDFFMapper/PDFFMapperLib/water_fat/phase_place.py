@@ -12,7 +12,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from PDFFMapperLib.maps.progress import run_parallel
-from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel, fit_from_candidates
+from PDFFMapperLib.water_fat.field_map import (
+    ChemicalShiftModel,
+    fit_from_candidates,
+    relative_residuals,
+)
 from PDFFMapperLib.water_fat.neighborhood import flat_index
 from PDFFMapperLib.water_fat.voxel_fit import RESIDUAL
 from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
@@ -102,11 +106,10 @@ def _most_apart(given: np.ndarray, instead: np.ndarray, times: np.ndarray) -> tu
 def _better(given: np.ndarray, instead: np.ndarray, model) -> tuple[float, float, float]:
     """How much less the other phases leave, from -1 to 1, its standard error, and the SD that they
     leave in three voxels of four."""
-    energy = (np.abs(given) ** 2).sum(1)
     fits = fit_from_candidates(np.concatenate([given, instead]), model, None, _TRIED)
-    both = np.nan_to_num(fits[:, RESIDUAL].astype(float), nan=np.inf).reshape(2, -1)
-    left, right = np.minimum(both, energy)
-    relative = (left - right) / np.maximum(left + right, 1e-9 * energy)
+    left, right = np.split(fits, 2)
+    energy = (np.abs(given) ** 2).sum(1)
+    squares = np.minimum(np.nan_to_num(right[:, RESIDUAL].astype(float), nan=np.inf), energy)
     freedom = max(2 * given.shape[1] - model.unknowns(None), 1)
-    sd = np.sqrt(np.percentile(right, 75) / freedom)
-    return float(relative.mean()), float(relative.std() / np.sqrt(len(relative))), float(sd)
+    sd = np.sqrt(np.percentile(squares, 75) / freedom)
+    return *relative_residuals(left, right, energy), float(sd)

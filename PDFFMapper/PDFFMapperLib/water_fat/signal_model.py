@@ -2,10 +2,10 @@
 
 Rival explanations are fitted to a sample of voxels: none, odd against even echoes, the first or
 any single echo, interleaved trains, a lead of fat, phases of water and fat of their own, in both
-precession senses. They are compared by the likelihood ratio of each voxel (`_relative`), and the
-simplest is taken that is hardly less likely than the freest, in which every echo has a phase error
-of its own: by less than 2 % of the residual, or 4 standard errors. Where two that explain the
-echoes alike would give another PDFF, the data are refused.
+precession senses. They are compared by the likelihood ratio of each voxel (`relative_residuals`),
+and the simplest is taken that is hardly less likely than the freest, in which every echo has a
+phase error of its own: by less than 2 % of the residual, or 4 standard errors. Where two that
+explain the echoes alike would give another PDFF, the data are refused.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from PDFFMapperLib.water_fat.field_map import (
     fit_from,
     fit_from_candidates,
     noise_sd,
+    relative_residuals,
 )
 from PDFFMapperLib.water_fat.mixed import fit_mixed_from_candidates
 from PDFFMapperLib.water_fat.neighborhood import flat_index
@@ -215,6 +216,10 @@ class _Sample:
         slab[first : last + 1] = self.mask[first : last + 1]
         return slab
 
+    def freedom(self, model: ChemicalShiftModel) -> int:
+        """Numbers of a voxel beyond the unknowns of a model."""
+        return 2 * self.signals.shape[1] - model.unknowns(self.r2star_per_s)
+
     def of(self, conjugated: bool) -> Sample:
         """The sample in a precession sense, to fit errors to."""
         signals = self.signals.conj() if conjugated else self.signals
@@ -383,18 +388,18 @@ def _by_noise(own_sample, sample, own: ChemicalShiftModel, case: _Case) -> float
 
 
 def _gain_by_noise(sample, plain: _Case, free: _Case, readout: str, leads: bool):
-    """By how much (`_relative`) a freer case leaves less residual than a right one by noise alone.
+    """By how much a freer case leaves less residual than a right one by noise alone.
 
     At little signal phase errors follow the noise, and what they gain is more than a chance. Asked
     only of a gain so small that this may be all of it.
     """
-    gain, error = _relative(plain.fits, free.fits, sample.energy)
+    gain, error = relative_residuals(plain.fits, free.fits, sample.energy)
     if gain > _SMALL_GAIN or not _worse(plain, free, sample):
         return 0.0, 0.0
     other = sample.simulated(plain)
     right = _plain(other, plain.model, plain.conjugated)
     freer = min(_freer(other, plain.model, right, readout, leads), key=lambda case: case.noise)
-    by_noise, scatter = _relative(right.fits, freer.fits, other.energy)
+    by_noise, scatter = relative_residuals(right.fits, freer.fits, other.energy)
     return max(by_noise, 0.0), max(scatter, error)
 
 
@@ -593,8 +598,7 @@ def _plains(sample, model: ChemicalShiftModel, senses: list[bool]) -> list[_Case
 
 def _freer(sample, model, plain: _Case, readout: str, leads: bool) -> list[_Case]:
     """The freest cases that a readout allows: any phase error, one of odd/even echoes, or none."""
-    unknowns = model.unknowns(sample.r2star_per_s)
-    if len(sample.signals) < _FEW or 2 * sample.signals.shape[1] <= unknowns:
+    if len(sample.signals) < _FEW or sample.freedom(model) <= 0:
         return [plain]
     given, conjugated = sample.of(plain.conjugated), plain.conjugated
     if readout == "unipolar":
@@ -659,8 +663,8 @@ def _case(sample, model, conjugated: bool, kind: str, found: ErrorFit) -> _Case:
 def _noise(sample, model, fits) -> float:
     # The mean, since a model may fail in the few voxels with fat; a few wild ones are capped.
     mean = float(np.nanmean(capped(fits[:, RESIDUAL])))
-    freedom = 2 * sample.signals.shape[1] - model.unknowns(sample.r2star_per_s)
-    return float(np.sqrt(max(mean, 1e-12 * sample.energy.mean()) / max(freedom, 1)))
+    least = 1e-12 * sample.energy.mean()
+    return float(np.sqrt(max(mean, least) / max(sample.freedom(model), 1)))
 
 
 def _worse(case: _Case, best: _Case, sample) -> bool:
@@ -668,11 +672,11 @@ def _worse(case: _Case, best: _Case, sample) -> bool:
 
     Either most voxels have a little more, or the few that hold water and fat have a lot.
     """
-    freedom = 2 * sample.signals.shape[1] - case.model.unknowns(sample.r2star_per_s)
+    freedom = sample.freedom(case.model)
     # An error makes up for the one number that three echoes leave, whatever it is.
     if case is best or (freedom == 1 and not case.parts and case.noise < sample.background_noise):
         return False
-    mean, error = _relative(case.fits, best.fits, sample.energy)
+    mean, error = relative_residuals(case.fits, best.fits, sample.energy)
     least = _BETTER_OF_TWO if freedom == 2 else _BETTER
     mean, error = mean - case.by_noise[0], np.hypot(error, case.by_noise[1])
     if mean > least and mean > _SURE * error:
@@ -731,22 +735,6 @@ def _lead_of_fat(fits: np.ndarray) -> float:
     weight = np.nan_to_num(fits[:, WATER] * fits[:, FAT] * fits[:, CONVERGED])
     mean = np.sum(weight * np.exp(1j * np.nan_to_num(fits[:, RELATIVE_PHASE])))
     return float(np.angle(mean)) if abs(mean) > 0.3 * weight.sum() > 0 else 0.0
-
-
-def _relative(first: np.ndarray, second: np.ndarray, energy: np.ndarray) -> tuple[float, float]:
-    """How much larger the residuals of the first fits are than those of the second.
-
-    Each voxel counts by the difference relative to its own sum. That is tanh(ln(a / b) / 2) of the
-    residuals a and b: of the log-likelihood ratio per sample where each voxel has a noise of its
-    own, but bounded, so that a few voxels of wild residual do not decide.
-
-    Returns:
-        The mean, and its standard error.
-    """
-    a, b = (np.nan_to_num(fits[:, RESIDUAL].astype(float), nan=np.inf) for fits in (first, second))
-    a, b = np.minimum(a, energy), np.minimum(b, energy)
-    relative = (a - b) / np.maximum(a + b, 1e-10 * energy)
-    return float(relative.mean()), float(relative.std() / np.sqrt(len(relative)) + 1e-9)
 
 
 _OWN_PHASES = (
