@@ -5,7 +5,7 @@ import pytest
 from PDFFMapperLib.water_fat.multi_echo import multi_echo
 from PDFFMapperLib.water_fat.separation import separate_water_fat
 from PDFFMapperLib.water_fat.spectra import spectrum_from_peaks
-from phantoms.water_fat import SIX_ECHOES_S, TISSUES, spine_phantom
+from phantoms.water_fat import SIX_ECHOES_S, TISSUES, spine_phantom, with_phase_error
 
 FOUR_ECHOES_S = 1.2e-3 + np.arange(4) * 1.0e-3
 IRREGULAR_S = np.array([1.1, 1.9, 3.1, 3.9, 5.1]) * 1e-3
@@ -169,15 +169,35 @@ def test_noise_of_three_echoes_is_no_error_with_the_other_sense():
     assert largest_bias(phantom, separated(phantom)) < 0.5
 
 
-@pytest.mark.parametrize("snr", [22, 60])
-def test_three_echoes_with_a_lead_of_fat_do_not_decide_the_sense(snr):
-    """Single voxels and one field told opposite ones, or neither fits: fat was 38 points low."""
-    times = 1.5e-3 * np.arange(1, 4)
-    phantom = spine_phantom(
-        (12, 96, 96), times, snr, off_resonance_hz=180, seed=5, fat_lead_rad=0.4
-    )
-    with pytest.raises(ValueError, match="precession sense cannot be told"):
-        separated(phantom)
+@pytest.mark.parametrize(
+    ("spacing_ms", "field_t", "snr", "lead"),
+    [(1.5, 3.0, 22, 0.4), (1.9, 1.5, 22, 0.25), (1.9, 1.5, 60, 0.4), (1.15, 3.0, 60, -0.4)],
+)
+def test_a_lead_of_fat_shows_in_one_field_of_three_echoes(spacing_ms, field_t, snr, lead):
+    """Single voxels hide it: PDFF was up to 7 points off, or the echoes were refused."""
+    times = 1e-3 * spacing_ms * np.arange(1, 4)
+    given = dict(off_resonance_hz=60 * field_t, seed=5, fat_lead_rad=lead)
+    phantom = spine_phantom((12, 96, 96), times, snr, field_t, **given)
+    result = separated(phantom)
+    assert largest_bias(phantom, result) < 0.5
+    assert result.facts["fat_phase_lead_rad"] == pytest.approx(lead, abs=0.02)
+    assert any("fat leads by" in note for note in result.facts["notes"])
+
+
+def test_a_lead_of_fat_that_six_echoes_at_little_signal_hide_shows_in_one_field():
+    times = 0.95e-3 * np.arange(1, 7)
+    given = dict(off_resonance_hz=180, seed=5, fat_lead_rad=0.4)
+    phantom = spine_phantom((12, 96, 96), times, 22, **given)
+    assert largest_bias(phantom, separated(phantom)) < 0.5
+
+
+@pytest.mark.parametrize("error", ["odd/even", "first echo"])
+def test_an_error_of_three_echoes_is_no_lead_of_fat(error):
+    times = 1.9e-3 * np.arange(1, 4)
+    phantom = spine_phantom((12, 96, 96), times, 40, 1.5, off_resonance_hz=90, seed=5)
+    result = separated(with_phase_error(phantom, error, 0.1))
+    assert abs(result.facts["fat_phase_lead_rad"]) < 1e-6
+    assert largest_bias(phantom, result) < 0.5
 
 
 def test_a_lead_of_fat_is_found_among_the_noise_of_four_echoes():

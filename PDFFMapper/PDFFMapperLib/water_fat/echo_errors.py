@@ -121,6 +121,11 @@ class ErrorFit:
         return float(np.sqrt(self.covariance[place, place]))
 
     @property
+    def lead_sd(self) -> float:
+        """Standard deviation of the lead of fat, in rad."""
+        return float(np.sqrt(self.covariance[-1, -1]))
+
+    @property
     def pdff_sd(self) -> float:
         """What the uncertainty of the error leaves of the PDFF, in points, in the median voxel.
 

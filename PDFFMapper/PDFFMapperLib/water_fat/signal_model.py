@@ -71,6 +71,11 @@ _SURE = 4.0  # standard errors
 _FIELD_MISFIT = 1.08  # times the noise of the images; right echoes leave 1.0 in one field
 _FAR_WORSE = 1.5  # times what the likelier sense leaves, from which the other one is out
 _SURE_OF_FEW = 2.5  # the same where few voxels decide
+_COMPARED = 4_000  # voxels by which a lead is found in one field
+_HINT = 0.08  # rad; right echoes show 0.06 at most
+_ABOVE_NOISE = 3.0  # SDs
+_AGREE = 0.25  # of a lead, by which voxels with signal in all echoes may tell another one
+_LED = 1.01  # times what it leaves, that all others leave
 _CLEAR = 8.0  # the same where every voxel has a field of its own
 _AS_NOISE = 1.5  # times the noise of the images that a good explanation may leave
 _MOST_OF_FREE = 2.0  # the same of one that may be anything; cold fat makes 1.6
@@ -140,13 +145,11 @@ def find_signal_model(
             phase error would give another PDFF, or a bipolar readout of three echoes.
     """
     if len(echoes) < 4 and readout == "bipolar":
-        raise ValueError(
-            "The phase error of a bipolar readout cannot be told from fat with three echoes; "
-            "at least four are needed."
-        )
+        raise ValueError(_THREE_BIPOLAR)
     sample = _Sample(echoes, background_noise, mask, voxel_size_mm, r2star_per_s)
     senses = [False, True] if precession == "auto" else [precession == "conjugated"]
-    shared, own = replace(model, common_phase=True), replace(model, common_phase=False)
+    led = _led(sample, model, senses) if common_phase is None else model
+    shared, own = replace(led, common_phase=True), replace(led, common_phase=False)
     # Three echoes with phases of their own leave nothing to check an R2* by.
     own_sample, own_readout = sample, readout
     bare = 2 * len(echoes) <= own.unknowns(r2star_per_s)
@@ -174,13 +177,15 @@ def find_signal_model(
         mixed = _check_contradiction(case, sample, readout, mixed)
     _check_rivals(case, rivals)
     notes += _checked_gain(case, sample)
+    lead = float(np.angle(case.model.fat / model.fat)[0])
     if not by_own:
         model = case.model
-        notes.append(_phases(case, common_phase, differ))
+        notes.append(_phases(lead, model, common_phase, differ))
     else:
+        lead += _lead_of_fat(case.fits)
         model = _with_lead(own, case, own_sample if bare else None)
         if common_phase is None:
-            notes.append(_OWN_PHASES.format(differ) + _times_hint(_lead_of_fat(case.fits), own))
+            notes.append(_OWN_PHASES.format(differ) + _times_hint(lead, model))
     if mixed is not None:
         notes.append(_MIXED.format(mixed + 1, len(echoes)))
     elif not case.error:
@@ -690,17 +695,16 @@ def _worse(case: _Case, best: _Case, sample) -> bool:
     return bool(excess.mean() > least * usual and excess.mean() > _SURE_OF_FEW * spread)
 
 
-def _phases(case: _Case, common_phase: bool | None, differ: float) -> str:
+def _phases(lead: float, model, common_phase: bool | None, differ: float) -> str:
     if common_phase and differ > _OWN:
         return (
             "Water and fat were taken to share a phase, though one each would leave "
             f"{differ:.1f} times less residual: the PDFF may be wrong."
         )
-    if case.lead:
-        hint = _times_hint(case.lead, case.model)
+    if lead:
         return (
             "Water and fat were found to have different phases at echo time 0; fat leads by "
-            f"{case.lead:.2f} rad, which was taken into account.{hint}"
+            f"{lead:.2f} rad, which was taken into account.{_times_hint(lead, model)}"
         )
     how = "taken" if common_phase else "found"
     return f"Water and fat were {how} to share their phase at echo time 0."
@@ -737,6 +741,10 @@ def _lead_of_fat(fits: np.ndarray) -> float:
     return float(np.angle(mean)) if abs(mean) > 0.3 * weight.sum() > 0 else 0.0
 
 
+_THREE_BIPOLAR = (
+    "The phase error of a bipolar readout cannot be told from fat with three echoes; at least four "
+    "are needed."
+)
 _OWN_PHASES = (
     "Water and fat were found to have different phases at echo time 0 (a common phase leaves "
     "{:.1f} times the residual); each was given its own."
@@ -831,21 +839,68 @@ _SENSES = {
 }
 
 
+def _led(sample: _Sample, model: ChemicalShiftModel, senses: list[bool]) -> ChemicalShiftModel:
+    """The model with a lead of fat, if that alone explains the echoes in one field.
+
+    Single voxels of few echoes change their field, or exchange water and fat, as suits a lead.
+    In one field of all voxels it differs from errors of the echoes, and shows to 0.01 rad.
+    """
+    model = replace(model, common_phase=True)
+    if len(sample.signals) < _FEW or not _may_lead(sample, model, senses):
+        return model
+    slab = sample.slab()
+    index = np.flatnonzero(slab)
+    some = slice(None, None, max(1, len(index) // _COMPARED))
+    leads, others = [], []
+    for conjugated in senses:
+        signals = VoxelSignals(sample.echoes, conjugated)
+        starts = _field_of(sample, slab, signals, model)[some]
+        given = signals.at(index[some]), signals.place(index[some]), sample.r2star_per_s, starts
+        given = Sample(*given)
+        led = find_error(LEAD, given, model, True, search=False)
+        leads.append((_noise(sample, model, led.fits), led, given))
+        wrong = find_error(kinds(len(sample.echoes))[-1], given, model, search=False)
+        plain = fit_from(given.signals, model, sample.r2star_per_s, starts)
+        others += [_noise(sample, model, fits) for fits in (plain, wrong.fits)]
+    left, led, given = min(leads, key=lambda each: each[0])
+    alone = left < _FIELD_MISFIT * sample.background_noise and min(others) > _LED * left
+    if not alone or abs(led.lead) < _SURE * led.lead_sd:
+        return model
+    # Noise of echoes that have decayed imitates a lead.
+    above = np.abs(given.signals).min(1) > _ABOVE_NOISE * sample.background_noise
+    if above.sum() < _FEW:
+        return model
+    same = find_error(LEAD, given.part(above), model, True, search=False)
+    if abs(same.lead) > _SURE * same.lead_sd and abs(same.lead / led.lead - 1) < _AGREE:
+        return replace(model, fat=model.fat * np.exp(1j * led.lead))
+    return model
+
+
+def _may_lead(sample: _Sample, model: ChemicalShiftModel, senses: list[bool]) -> bool:
+    """Whether single voxels hint at a lead of fat; three echoes hide it in them."""
+    if len(sample.echoes) == 3:
+        return True
+    plain = _plains(sample, model, senses)[0]
+    given = replace(sample.of(plain.conjugated), starts_hz=np.nan_to_num(plain.fits[:, OFFSET]))
+    led = find_error(LEAD, given, model, True, search=False)
+    return abs(led.lead) > max(_HINT, _SURE * led.lead_sd)
+
+
 def _fits_in_one_field(sample, slab, case: _Case) -> np.ndarray:
     """Fits of the voxels of a slab under an explanation, from a field found for it."""
     error = case.error.error if case.error else None
     signals = VoxelSignals(sample.echoes, case.conjugated, error)
-    # With three echoes, phases of their own leave too little residual to find the field by.
-    shared = case.model.common_phase or len(sample.echoes) == 3
-    field = find_off_resonance(
-        signals,
-        slab,
-        replace(case.model, common_phase=shared),
-        sample.voxel_size_mm,
-        sample.r2star_per_s,
-    )
+    starts_hz = _field_of(sample, slab, signals, case.model)
     index = np.flatnonzero(slab)
-    return fit_from(signals.at(index), case.model, sample.r2star_per_s, field.off_resonance_hz)
+    return fit_from(signals.at(index), case.model, sample.r2star_per_s, starts_hz)
+
+
+def _field_of(sample, slab, signals: VoxelSignals, model: ChemicalShiftModel) -> np.ndarray:
+    """Off-resonance in Hz of the voxels of a slab, of one field."""
+    # With three echoes, phases of their own leave too little residual to find the field by.
+    shared = replace(model, common_phase=model.common_phase or len(sample.echoes) == 3)
+    given = signals, slab, shared, sample.voxel_size_mm, sample.r2star_per_s
+    return find_off_resonance(*given).off_resonance_hz
 
 
 def _same_fractions(first: np.ndarray, second: np.ndarray) -> bool:
