@@ -16,7 +16,7 @@ from MarrowAssessLib.placement.following import corrected, follow_column
 from MarrowAssessLib.placement.options import PlacingOptions
 from MarrowAssessLib.placement.star_surface import optimal_surface
 from MarrowAssessLib.placement.structure import place
-from MarrowAssessLib.placement.tissue import STRIPS, muscles_beside
+from MarrowAssessLib.placement.tissue import ERECTOR, STRIPS, muscles_beside
 from MarrowAssessLib.placement.vertebra import (
     PATCH_MM,
     RAYS,
@@ -250,6 +250,26 @@ def test_muscle_unlike_the_other_side_is_doubted():
     for side in ("left", "right"):
         roi = muscles[f"{side} erector spinae"].roi
         assert any("other side" in text for text in roi.cautions)
+
+
+@pytest.mark.parametrize("contrast", ["t1", "t2", "gre"])
+@pytest.mark.parametrize("thin", [False, True])
+def test_fat_beneath_the_skin_is_not_taken_for_muscle_that_is_thin(contrast, thin):
+    """In 36 mm of digital spines fat that was called muscle divided the marrow's signal."""
+    *_, fat, muscle = CONTRASTS[contrast]
+    volume, _ = spine(contrast, shading=0.0)
+    x, y, _ = all_ras(volume)
+    behind = (np.abs(x) > 9) & (y < -38)
+    volume.array[behind & (y > -70)] = muscle
+    volume.array[behind & (y < (-42 if thin else -60))] = fat
+    volume.array[y < (-57 if thin else -65)] = 2.0  # air
+    upper, lower = (
+        place(volume, np.array([0.0, 0.0, z]), Role.MARROW).surface for z in (0.0, -APART)
+    )
+    found = [one for site, one in muscles_beside(volume, upper, lower).items() if ERECTOR in site]
+    assert len(found) == (0 if thin else 2)
+    for one in found:
+        assert np.median(one.roi.values(volume.array)) == pytest.approx(muscle, rel=0.05)
 
 
 @pytest.mark.parametrize("contrast", ["t1", "t2"])

@@ -199,7 +199,8 @@ TISSUE = (Role.MARROW, Role.MUSCLE, Role.DISC, Role.CSF)
         ("T2", (46, 8, 47, 108), ""),
         ("T2", (5, 8, 47, 108), ""),
         ("T2", (46, 8, 47, 20), ""),
-        ("T2", (46, 22, 30, 20), "CSF has 43 % of marrow's signal"),  # a T1
+        ("T2", (46, 22, 30, 22), ""),  # beside muscle that holds fat, too
+        ("T2", (58, 30, 35, 20), "CSF has 34 % of marrow's signal"),  # a T1
         ("T2", (46, 8, 3, 1), "CSF has 2 % of marrow's signal"),  # a PDFF
         ("T2", (40, 15, 44, 36), ""),
         # A TIRM, a gradient echo and an ADC map of real spines.

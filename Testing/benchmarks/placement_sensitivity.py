@@ -163,7 +163,7 @@ DRAWN = {
     "vertebra": Case.bodies, "robust": Case.bodies, "body": Case.bodies,
     "found_spine": Case.bodies, "found_outline": Case.bodies, "spine_column": Case.bodies,
     "disc": Case.discs,
-    "canal": Case.tissues, "tissue": Case.tissues, "csf": Case.tissues,
+    "canal": Case.tissues, "tissue": Case.tissues, "csf": Case.tissues, "skin": Case.tissues,
     "following": Case.followed, "judgment": Case.followed,
     "refined": Case.shrunk,
 }  # fmt: skip

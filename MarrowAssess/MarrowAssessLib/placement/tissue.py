@@ -26,6 +26,7 @@ from MarrowAssessLib.placement.body import (
 )
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.robust import MAD_TO_SD
+from MarrowAssessLib.placement.skin import beneath_skin
 from MarrowAssessLib.placement.star_surface import sample
 from MarrowAssessLib.placement.vertebra import Box, Surface
 from MarrowAssessLib.study.regions import Region
@@ -202,7 +203,8 @@ def muscles_beside(
 
     Each is clicked at the most uniform spot whose signal is the most common one among the
     candidates of both sides: fat, bone and vessels beside muscle may be brighter (T1, T2) or
-    darker (STIR, water, opposed phase).
+    darker (STIR, water, opposed phase). A side where that is the fat beneath the skin, as beside a
+    thin muscle, has none.
     """
     return _placed(volume, upper, lower, ERECTOR, options) | _placed(
         volume, upper, lower, PSOAS, options
@@ -238,6 +240,10 @@ def _placed(
             continue
         site = f"{side} {muscle}"
         spot = spots[int(np.argmin(unlike))][2]
+        if muscle == ERECTOR:
+            back = -upper.box.axes[1]
+            if beneath_skin(volume, spot, back, _ball(BALL_MM * size)):  # a thin muscle's fat
+                continue
         pair[site] = grow(volume, spot, Role.MUSCLE, site, options=options)
         for said in (pair[site].unsure, pair[site].roi.cautions):
             said[:] = [text for text in said if text != TOUCHES_EDGE]  # says nothing here
@@ -312,8 +318,7 @@ def _compare_sides(volume: Volume, pair: dict[str, Placement]) -> None:
 
 def _balls(volume, middle, axes, across, along, radius_mm) -> list[tuple[float, float, np.ndarray]]:
     """Mean, standard deviation and center of balls that lie inside the volume."""
-    ball = np.stack(np.meshgrid(*[np.linspace(-1, 1, BALL_PLACES)] * 3), -1).reshape(-1, 3)
-    ball = radius_mm * ball[np.linalg.norm(ball, axis=1) <= BALL_ROUND]
+    ball = _ball(radius_mm)
     found = []
     for x in across:
         for y in along:
@@ -322,6 +327,12 @@ def _balls(volume, middle, axes, across, along, radius_mm) -> list[tuple[float, 
             if np.isfinite(values).all():
                 found.append((float(values.mean()), float(values.std()), center))
     return found
+
+
+def _ball(radius_mm: float) -> np.ndarray:
+    """(n, 3) places in a ball round 0."""
+    ball = np.stack(np.meshgrid(*[np.linspace(-1, 1, BALL_PLACES)] * 3), -1).reshape(-1, 3)
+    return radius_mm * ball[np.linalg.norm(ball, axis=1) <= BALL_ROUND]
 
 
 def _commonest(values: list[float]) -> float:
