@@ -16,6 +16,7 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.placement.level_names import (
     PITCH_PER_HEIGHT,
     KnownLevel,
+    agreeing,
     neighbor_site,
     out_of_order,
 )
@@ -75,6 +76,7 @@ def read_click(
     """
     point = np.asarray(point_ras, float)
     doubts = _without_signal(volume, point, role)
+    known = agreeing(known, point, site, options.lumbar)
     told = _told(known, point, role, options.lumbar) or inside
     if told and (not site or (role, site) in held):
         return Click(point, role, told, doubts)

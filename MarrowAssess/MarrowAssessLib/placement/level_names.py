@@ -16,6 +16,9 @@ ASIDE = 0.75  # of that distance, from the line of the spine: more is beside it
 # A right click may lie so far past the center of the next level: rims of L5 and S1 under a steep
 # sacrum do by up to 11 mm (18 mm with a spur); the level after the next is 18 mm away in newborns.
 TILTED_MM = 12.0
+# Distance of two levels over the steps between their names and over a body's height, outside of
+# which one of the names is wrong: neighbors had 1.1 to 2.1.
+STEP_PER_HEIGHT = 1.05, 2.2
 # How far from a whole step a click may be to be named; it is put near the center.
 TOLERANCE = {Role.MARROW: 0.42, Role.DISC: 0.25, Role.CSF: 0.5}
 
@@ -96,6 +99,45 @@ def out_of_order(
         and np.sign(index - named) * (one.center[2] - point_ras[2]) > TILTED_MM
     ]
     return min(wrong, key=lambda one: abs(one.center[2] - point_ras[2]), default=None)
+
+
+def agreeing(
+    known: Sequence[KnownLevel], point_ras: np.ndarray, site: str, lumbar: int = 5
+) -> list[KnownLevel]:
+    """The known levels without vertebrae whose names the others, and a click's, outvote.
+
+    A vertebra is outvoted that contradicts two or more, and each of these fewer than it: by their
+    order, or their distance for the steps between their names.
+
+    Args:
+        known: named vertebrae and discs.
+        point_ras, site: of the click, which has a vote where its name is known.
+        lumbar: how many lumbar vertebrae there are.
+    """
+    levels = spine_levels(lumbar)
+    bodies = [one for one in known if one.site in levels]
+    click = [KnownLevel(site, np.asarray(point_ras, float), 0.0)] if site in levels else []
+    voters = [*bodies, *click]
+    against = [{n for n, b in enumerate(voters) if _contradict(a, b, levels)} for a in voters]
+    outvoted = [
+        one
+        for one, others in zip(bodies, against, strict=False)
+        if len(others) > 1 and all(len(against[n]) < len(others) for n in others)
+    ]
+    return [one for one in known if not any(one is other for other in outvoted)]
+
+
+def _contradict(one: KnownLevel, other: KnownLevel, levels: list[str]) -> bool:
+    """Whether the names of two vertebrae cannot both be right; a height of 0 is not known."""
+    steps = levels.index(other.site) - levels.index(one.site)
+    if not steps:
+        return False  # the same one, drawn anew
+    moved = other.center - one.center
+    if np.sign(steps) * moved[2] > TILTED_MM:
+        return True
+    heights = [height for height in (one.height_mm, other.height_mm) if height]
+    low, high = STEP_PER_HEIGHT
+    return not low < float(np.linalg.norm(moved)) / abs(steps) / np.mean(heights) < high
 
 
 def shifted_site(site: str, shift: int, lumbar: int = 5) -> str:
