@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PDFFMapperLib.diffusion.maps import adc, adc_wls
 from PDFFMapperLib.diffusion.recipe import DIFFUSION
 from PDFFMapperLib.diffusion.series import diffusion_series
 from PDFFMapperLib.images.volume import Volume
@@ -11,7 +12,7 @@ from phantoms.diffusion import ivim_signal, rician
 B = np.array([0, 50, 100, 200, 400, 600, 800.0])
 
 
-def object_of(b_values=B, snr=40):
+def clean(b_values=B):
     """Half marrow, with fat, muscle, a perfused organ and fluid in the other, air around it."""
     kinds = np.zeros((3, 48, 48), int)
     kinds[:, 6:42, 6:42] = 1
@@ -22,17 +23,29 @@ def object_of(b_values=B, snr=40):
     s0 = np.array([0, 60, 100, 120, 40, 200.0])[kinds]
     d = np.array([0, 0.5, 1.5, 1.1, 0.05, 3.0])[kinds]
     f = np.array([0, 0.08, 0.06, 0.25, 0, 0])[kinds]
-    return rician(ivim_signal(b_values, s0, d, 20.0, f), 100 / snr, np.random.default_rng(2))
+    return ivim_signal(b_values, s0, d, 20.0, f)
 
 
-def notes_of(signal, b_values=B, facts=None):
+def object_of(b_values=B, snr=40):
+    return rician(clean(b_values), 100 / snr, np.random.default_rng(2))
+
+
+def images_of(signal, b_values=B, facts=None):
     facts = facts or [{}] * len(b_values)
-    images = [
+    return [
         Volume(np.float32(signal[..., n]), np.eye(4), f"b{n}", {"DiffusionBValue": b} | facts[n])
         for n, b in enumerate(b_values)
     ]
-    chosen = DIFFUSION.recipe("adc").chosen({})
-    return " ".join(diffusion_series(images, chosen).notes)
+
+
+def notes_of(signal, b_values=B, facts=None):
+    images = images_of(signal, b_values, facts)
+    return " ".join(diffusion_series(images, DIFFUSION.recipe("adc").chosen({})).notes)
+
+
+def notes_of_maps(signal, b_values=B, fit=adc, **options):
+    made = fit(images_of(signal, b_values), DIFFUSION.recipe("adc").chosen(options), None)
+    return " ".join(made[0].provenance["notes"])
 
 
 def of_gain(which, gain):
@@ -148,6 +161,40 @@ def test_right_images_of_which_fat_alone_stays_are_not_told_to_have_moved():
         d = np.where(s0 == 20, 0.02, 3.0)
         signal = rician(ivim_signal(b_values, s0, d, 20.0, 0 * s0), 10, rng)
         assert "shifted" not in notes_of(signal, b_values)
+
+
+def test_zeros_of_a_threshold_are_told():
+    signal = object_of(snr=10)
+    assert "exactly 0" not in notes_of(signal)
+    assert "exactly 0 at b = 800 s/mm^2: noise was set to 0" in notes_of(signal * (signal > 15))
+    coarse = 10 * np.floor(signal / 10)
+    assert "exactly 0 at b = 800 s/mm^2" in notes_of(coarse)
+    assert "exactly 0" not in notes_of(np.round(signal))
+
+
+def coils_of(b_values, snr, coils=8):
+    """The object by the root of the sum of squares of coils of equal noise, with air around."""
+    signal = np.pad(clean(b_values), ((0, 0), (24, 24), (24, 24), (0, 0))) / np.sqrt(coils)
+    rng = np.random.default_rng(3)
+    return np.sqrt(sum(rician(signal, 100 / snr, rng) ** 2 for _ in range(coils)))
+
+
+@pytest.mark.parametrize("fit", [adc, adc_wls])
+def test_the_floor_of_several_coils_is_told(fit):
+    said = notes_of_maps(coils_of(B, snr=20), fit=fit)
+    assert "less than twice as bright as air" in said and "its ADC and D read low" in said
+    assert "twice as bright" not in notes_of_maps(coils_of(B, snr=200), fit=fit)
+
+
+def test_a_floor_that_the_fit_takes_off_is_not_told():
+    signal = np.stack([coils_of(B, snr, 1) for snr in (10, 7)])
+    assert "twice as bright" not in notes_of_maps(signal[0])
+    assert "twice as bright" not in notes_of_maps(signal[1])
+    assert "twice as bright" in notes_of_maps(signal[1], fit=adc_wls)
+    two = [0, 6]
+    assert "twice as bright" not in notes_of_maps(signal[1][..., two], B[two], sigma=100 / 7)
+    said = notes_of_maps(coils_of(B, 20)[..., two], B[two], sigma=5)
+    assert "twice as bright" in said
 
 
 def test_how_many_voxels_were_left_out_is_said():

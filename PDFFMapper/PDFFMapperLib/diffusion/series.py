@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from PDFFMapperLib.diffusion.decay import check_decay, check_times, note_directions, note_drop
+from PDFFMapperLib.diffusion.floor import level_of_air, note_zeros
 from PDFFMapperLib.diffusion.motion import note_motion
 from PDFFMapperLib.diffusion.noise import sigma_from_background, sigma_from_repeats
 from PDFFMapperLib.diffusion.scheme import diffusion_scheme, trace_weighted
@@ -30,6 +31,7 @@ class DiffusionSeries:
         sigma: noise SD of one image, or None where the fit is to measure it.
         sigma_from: "residuals", "repeats", "background" or "given".
         mask: voxels to fit.
+        air: its signal at the highest b-value; NaN where none is seen.
         notes: sentences about what was repaired, combined or left out.
     """
 
@@ -41,6 +43,7 @@ class DiffusionSeries:
     sigma: float | None = None
     sigma_from: str = "residuals"
     mask: np.ndarray | None = None
+    air: float = np.nan
     notes: list[str] = field(default_factory=list)
 
 
@@ -84,6 +87,7 @@ def diffusion_series(images: Sequence[Volume], settings: SimpleNamespace) -> Dif
     check_decay(series.signal, series.b_values, series.notes)
     _find_noise(series, settings)
     _find_mask(series, settings)
+    series.air = level_of_air(series.signal[..., 0], series.signal[..., -1])
     _note_limits(series)
     return series
 
@@ -151,6 +155,7 @@ def _note_limits(series: DiffusionSeries) -> None:
             f"{100 * below:.2g} % of the signals are below 0, which no magnitude is: the images "
             "were interpolated, denoised or are real-valued. These count with Gaussian noise."
         )
+    note_zeros(series.signal[series.mask], series.b_values, series.notes)
     if series.b_values.size == 2 and series.sigma is None:
         series.notes.append(
             "Two b-values leave no residual: there is no goodness of fit and no standard "
