@@ -8,6 +8,7 @@ import SimpleITK as sitk
 from PDFFMapperLib.commands.builder import add_arguments, run
 from PDFFMapperLib.commands.diffusion_files import read_diffusion
 from PDFFMapperLib.diffusion.recipe import DIFFUSION
+from PDFFMapperLib.diffusion.scheme import diffusion_scheme
 from PDFFMapperLib.diffusion.series import diffusion_series
 from PDFFMapperLib.images.files import read_volume
 from phantoms.diffusion import MARROW_B, marrow
@@ -106,6 +107,8 @@ def test_philips_slices_out_of_order(shared):
 
 
 def test_ge_private_b_values(shared):
-    series = series_of(shared / "cases" / "dicom" / "ge_dwi_tensor")
-    assert series.b_values.tolist() == [0, 1000]
-    assert series.averages.tolist() == [1, 6]
+    folder = shared / "cases" / "dicom" / "ge_dwi_tensor"
+    images, _, _ = read_diffusion([folder])
+    assert diffusion_scheme(images).b_values.tolist() == [0, *[1000] * 6]
+    with pytest.raises(ValueError, match=r"b = 0 and 1000 s/mm.2 are the same in every voxel"):
+        series_of(folder)  # its pictures were made alike

@@ -51,6 +51,41 @@ def check_times(images: Sequence[Volume], notes: list[str]) -> None:
         )
 
 
+def without_copies(
+    stack: np.ndarray, b_values: np.ndarray, groups: np.ndarray, notes: list[str]
+) -> np.ndarray:
+    """Which images are to be used: one given twice counts once, and no noise can be told by it.
+
+    Args:
+        stack: all images, shape (slices, rows, columns, n).
+        b_values: of each, in s/mm^2, rising, shape (n,).
+        groups: equal for repeats of one direction and b-value, shape (n,).
+        notes: gets a sentence on what was left out.
+
+    Raises:
+        ValueError: images of b-values apart are the same in every voxel.
+    """
+    first: dict[int, int] = {}
+    kept = np.ones(b_values.size, bool)
+    for n, b in enumerate(b_values):
+        image = stack[..., n]
+        m = first.setdefault(hash(image.tobytes()), n)
+        if m == n or not np.array_equal(image, stack[..., m]):
+            continue
+        if b > 1.03 * b_values[m] + 0.5:
+            raise ValueError(
+                f"The images at b = {b_values[m]:g} and {b:g} s/mm^2 are the same in every voxel, "
+                "so one of them is a copy; give the true image of each b-value."
+            )
+        kept[n] = groups[n] != groups[m]
+    if not kept.all():
+        notes.append(
+            f"{np.count_nonzero(~kept)} image(s) are the same in every voxel as one before, of the "
+            "same b-value and direction, and were left out as copies."
+        )
+    return np.flatnonzero(kept)
+
+
 def check_decay(signal: np.ndarray, b_values: np.ndarray, notes: list[str]) -> None:
     """Refuse images that are brighter than any tissue allows, and tell what is likely wrong.
 

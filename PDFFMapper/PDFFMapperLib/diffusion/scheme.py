@@ -38,6 +38,17 @@ class DiffusionScheme:
     groups: np.ndarray
     notes: list[str] = field(default_factory=list)
 
+    def of(self, entries: np.ndarray) -> DiffusionScheme:
+        """That of these entries alone."""
+        directions = None if self.directions is None else self.directions[entries]
+        return DiffusionScheme(
+            self.b_values[entries],
+            directions,
+            self.order[entries],
+            self.groups[entries],
+            self.notes,
+        )
+
 
 def diffusion_scheme(
     volumes: Sequence[Volume], b_values: Sequence[float] | None = None

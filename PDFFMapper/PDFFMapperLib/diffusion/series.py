@@ -8,7 +8,13 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from PDFFMapperLib.diffusion.decay import check_decay, check_times, note_directions, note_drop
+from PDFFMapperLib.diffusion.decay import (
+    check_decay,
+    check_times,
+    note_directions,
+    note_drop,
+    without_copies,
+)
 from PDFFMapperLib.diffusion.floor import level_of_air, note_zeros
 from PDFFMapperLib.diffusion.motion import note_motion
 from PDFFMapperLib.diffusion.noise import sigma_from_background, sigma_from_repeats
@@ -68,6 +74,9 @@ def diffusion_series(images: Sequence[Volume], settings: SimpleNamespace) -> Dif
     scheme = diffusion_scheme(images, settings.b_values)
     check_times([images[n] for n in scheme.order], scheme.notes)
     stack = np.stack([images[n].array for n in scheme.order], axis=-1)
+    kept = without_copies(stack, scheme.b_values, scheme.groups, scheme.notes)
+    if kept.size < stack.shape[-1]:
+        stack, scheme = stack[..., kept], scheme.of(kept)
     numbers, counts = np.unique(scheme.groups, return_counts=True)
     repeats = stack[..., scheme.groups == numbers[counts.argmax()]] if counts.max() > 1 else None
     b_values, averages = scheme.b_values, np.ones(scheme.b_values.size)
