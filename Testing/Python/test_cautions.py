@@ -456,6 +456,9 @@ def test_what_files_and_sources_state_is_checked(tmp_path):
         for facts in ({"Units": "%"}, {"RescaleType": "10^-6 mm2/s"}, {"Units": "/s"}):
             with pytest.raises(ValueError, match=f"so it is a map and no {contrast.value} image"):
                 in_stated_unit(Volume(np.full(SHAPE, 30.0), np.eye(4), "x", facts), contrast)
+        adc = Volume(np.ones(SHAPE), np.eye(4), "x", {"ImageType": ["DERIVED", "PRIMARY", "ADC"]})
+        with pytest.raises(ValueError, match=f"a map of diffusion and no {contrast.value} image"):
+            in_stated_unit(adc, contrast)
         for facts in ({"Units": "1"}, {"Units": "arbitrary"}, {"RescaleType": "US"}, {}):
             image = Volume(np.full(SHAPE, 30.0), np.eye(4), "x", facts)
             assert in_stated_unit(image, contrast) == (image, "")

@@ -136,6 +136,25 @@ def test_facts_are_read_from_the_dicom_file_of_a_node(tmp_path):
     assert "EchoTime" not in frame.volume.attributes
 
 
+@pytest.mark.parametrize(("name", "unit"), [("ADC", "um2/ms"), ("PDFF", "%"), ("R2star", "/s")])
+def test_a_map_s_node_that_was_not_saved_is_no_image(name, unit):
+    from MarrowAssessLib.study.map_scale import in_stated_unit
+    from PDFFMapperLib.scene.maps import map_from_node
+
+    made = ParametricMap(map_kind(name), grid(np.ones((2, 3, 4), np.float32)))
+    volume = map_from_node(map_to_node(made))
+    assert volume.attributes["Units"] == unit
+    with pytest.raises(ValueError, match="so it is a map and no T1 image"):
+        in_stated_unit(volume, Contrast.T1)
+    same, said = in_stated_unit(volume, Contrast(name))
+    assert said == "" and np.array_equal(same.array, volume.array)
+    entry = slicer.vtkCodedEntry()
+    entry.SetValueSchemeMeaning("1", "UCUM", "no units")  # as Slicer's DICOM reader says of MR
+    image = volume_to_node(grid(np.ones((2, 3, 4), np.float32)))
+    image.SetVoxelValueUnits(entry)
+    assert "Units" not in map_from_node(image).attributes
+
+
 def test_what_stands_beside_a_node_s_file_is_heard(tmp_path):
     """As on the command line: BIDS JSON, .bval, the unit of a map."""
     import json

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+from PDFFMapperLib.images.attributes import is_diffusion_map
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.contrasts import SIGNALS, Contrast
@@ -50,7 +51,8 @@ def in_stated_unit(volume: Volume, contrast: Contrast) -> tuple[Volume, str]:
     that nothing scales it twice.
 
     Raises:
-        ValueError: the unit stated is none of such a map, or is a map's and this is an image.
+        ValueError: the unit stated is none of such a map, or unit or image type are a map's and
+            this is an image.
     """
     known = _UNITS.get(contrast)
     stated = str(volume.attributes.get("Units", ""))
@@ -63,6 +65,11 @@ def in_stated_unit(volume: Volume, contrast: Contrast) -> tuple[Volume, str]:
         raise ValueError(
             f"{volume.name}: its file states the unit '{units_of_maps[0]}', so it is a map and no "
             f"{contrast.value} image; name it as what it shows, such as PDFF or ADC."
+        )
+    if contrast in SIGNALS and is_diffusion_map(volume.attributes):
+        raise ValueError(
+            f"{volume.name}: by its image type it is a map of diffusion and no {contrast.value} "
+            "image; name it as what it shows, such as ADC."
         )
     if known is None or not word or word in ("arbitrary", "us", "unspecified", "nounits"):
         return volume, ""

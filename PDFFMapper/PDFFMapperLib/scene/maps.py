@@ -10,7 +10,7 @@ import slicer
 from PDFFMapperLib.images.identity import TYPED_FACTS
 from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.maps.kinds import UNIT_CODES
+from PDFFMapperLib.maps.kinds import DIFFUSIVITY, UNIT_CODES
 from PDFFMapperLib.maps.parametric_map import ParametricMap
 from PDFFMapperLib.maps.trust import usable, where_trusted
 from PDFFMapperLib.scene.folders import put_in_folder
@@ -23,6 +23,8 @@ from PDFFMapperLib.scene.volumes import (
 )
 
 _HUGE = 1e30
+# Images of MR and of shares say "1", those of CT and PET state theirs in their headers.
+_UNITS_OF_MAPS = [UNIT_CODES[unit][0] for unit in ("%", "1/s", "ms", "Hz", DIFFUSIVITY)]
 
 
 def map_to_node(made: ParametricMap) -> slicer.vtkMRMLScalarVolumeNode:
@@ -65,7 +67,7 @@ def map_to_node(made: ParametricMap) -> slicer.vtkMRMLScalarVolumeNode:
 def map_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     """A volume node in the world; of a map from a file only where the mask beside it says so.
 
-    What the JSON file beside it states, such as its unit, is heard.
+    What the JSON file beside it states, such as its unit, is heard, else the unit of the node.
 
     Raises:
         ValueError: as `volume_from_node`, the mask lies on another grid, or the JSON file makes
@@ -73,13 +75,15 @@ def map_from_node(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     """
     volume = volume_from_node(node)
     storage = node.GetStorageNode()
-    if storage is None or not storage.GetFileName():
-        return volume
-    moved = world_matrix(node)  # masks lie where the map lay before it was moved
-    volume.ijk_to_ras = np.linalg.inv(moved) @ volume.ijk_to_ras
-    volume, _ = where_trusted(volume, storage.GetFileName())
-    volume = with_stated_facts(volume, storage.GetFileName())
-    volume.ijk_to_ras = moved @ volume.ijk_to_ras
+    if storage is not None and storage.GetFileName():
+        moved = world_matrix(node)  # masks lie where the map lay before it was moved
+        volume.ijk_to_ras = np.linalg.inv(moved) @ volume.ijk_to_ras
+        volume, _ = where_trusted(volume, storage.GetFileName())
+        volume = with_stated_facts(volume, storage.GetFileName())
+        volume.ijk_to_ras = moved @ volume.ijk_to_ras
+    unit = node.GetVoxelValueUnits()
+    if unit is not None and unit.GetCodeValue() in _UNITS_OF_MAPS:
+        volume.attributes.setdefault("Units", unit.GetCodeValue())
     return volume
 
 
