@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from PDFFMapperLib.diffusion.maps import adc, adc_wls
+from PDFFMapperLib.diffusion.maps import adc, adc_wls, model_choice
 from PDFFMapperLib.diffusion.recipe import DIFFUSION
 from PDFFMapperLib.diffusion.series import diffusion_series
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.trust import usable
 from phantoms.diffusion import ivim_signal, rician
+from scipy.ndimage import gaussian_filter
 
 B = np.array([0, 50, 100, 200, 400, 600, 800.0])
 
@@ -110,6 +111,15 @@ def test_one_image_under_two_b_values_is_refused():
     assert "1 image(s) are the same in every voxel as one before" in said and "Two b" in said
 
 
+def test_copies_hold_nan_outside_a_mask_and_few_voxels_are_alike_by_chance():
+    signal = object_of()[..., [0, 3, 3]]
+    signal[:, :4] = np.nan
+    with pytest.raises(ValueError, match="the same in every voxel"):
+        notes_of(signal, np.array([0, 200, 400.0]))
+    voxel = np.array([100, 100, 98, 95, 60.0]).reshape(1, 1, 1, 5)
+    assert "the same" not in notes_of(voxel, np.array([0, 10, 20, 50, 800.0]))
+
+
 def test_another_gain_of_b_0_is_told():
     said = notes_of(of_gain(0, 1.5))
     assert "unless all tissue here is perfused, these images have another gain" in said
@@ -192,7 +202,7 @@ def coils_of(b_values, snr, coils=8):
 @pytest.mark.parametrize("fit", [adc, adc_wls])
 def test_the_floor_of_several_coils_is_told(fit):
     said = notes_of_maps(coils_of(B, snr=20), fit=fit)
-    assert "less than twice as bright as air" in said and "its ADC and D read low" in said
+    assert "less than twice as bright as the darkest part" in said and "and D read low" in said
     assert "twice as bright" not in notes_of_maps(coils_of(B, snr=200), fit=fit)
 
 
@@ -205,6 +215,36 @@ def test_a_floor_that_the_fit_takes_off_is_not_told():
     assert "twice as bright" not in notes_of_maps(signal[1][..., two], B[two], sigma=100 / 7)
     said = notes_of_maps(coils_of(B, 20)[..., two], B[two], sigma=5)
     assert "twice as bright" in said
+
+
+def test_the_floor_is_told_where_models_are_compared_with_gaussian_noise():
+    images = images_of(coils_of(B, 7, 1))
+    for noise, told in (("rician", False), ("gaussian", True)):
+        options = DIFFUSION.recipe("model-choice").chosen({"noise": noise, "sigma": 100 / 7})
+        notes = " ".join(model_choice(images, options, None)[0].provenance["notes"])
+        assert ("twice as bright" in notes) is told
+
+
+def test_suppressed_fat_where_air_is_cut_off_is_not_told_to_be_a_floor():
+    b_values = np.array([50, 400, 800.0])
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        fat, muscle = np.zeros((2, 3, 64, 64), bool)
+        fat[:, 8:56, 8:56], muscle[:, 18:46, 18:46] = True, True
+        structure = gaussian_filter(rng.standard_normal(fat.shape), (0, 1, 1))
+        s0 = np.where(muscle, 100, 18 * (1 + 0.25 * structure / structure.std()) * fat)
+        d = np.where(muscle, 1.6, 0.03)
+        signal = rician(ivim_signal(b_values, s0, d, 20.0, 0 * s0), 2, rng)
+        assert "twice as bright" not in notes_of_maps(signal * fat[..., None], b_values)
+        crop = signal[:, 10:54, 10:54]
+        assert "twice as bright" not in notes_of_maps(crop, b_values)
+
+
+def test_zeros_of_air_in_whole_gray_levels_are_not_told():
+    signal = np.pad(clean(), ((0, 0), (24, 24), (24, 24), (0, 0)))
+    signal = np.round(0.6 * rician(signal, 1, np.random.default_rng(4)))
+    mask = Volume(np.ones(signal.shape[:3]), np.eye(4), "mask", {})
+    assert "exactly 0" not in notes_of_maps(signal, mask=mask)
 
 
 def test_how_many_voxels_were_left_out_is_said():

@@ -23,6 +23,7 @@ _FASTEST = 4.0  # 10^-3 mm^2/s of a whole image; water at 37 degrees C has 3.0
 _LARGEST = 3000  # s/mm^2, more than bodies are measured with
 _DROP = 0.15  # of the logarithm at the lowest b in nine of ten voxels; abdomens have -0.1
 _LOST = 0.5  # of the others' brightness; directions along and across muscle differ by .57
+_NO_CHANCE = 16  # voxels that are not 0; fewer whole gray levels may be alike at two b-values
 _OTHER_TE, _OTHER_TR = 0.02, 0.1  # share of the longest by which times differ
 
 
@@ -56,6 +57,8 @@ def without_copies(
 ) -> np.ndarray:
     """Which images are to be used: one given twice counts once, and no noise can be told by it.
 
+    Images of very few voxels are alike by chance, and are kept.
+
     Args:
         stack: all images, shape (slices, rows, columns, n).
         b_values: of each, in s/mm^2, rising, shape (n,).
@@ -70,7 +73,9 @@ def without_copies(
     for n, b in enumerate(b_values):
         image = stack[..., n]
         m = first.setdefault(hash(image.tobytes()), n)
-        if m == n or not np.array_equal(image, stack[..., m]):
+        if m == n or not np.array_equal(image, stack[..., m], equal_nan=True):
+            continue
+        if np.count_nonzero(np.nan_to_num(image)) < _NO_CHANCE:
             continue
         if b > 1.03 * b_values[m] + 0.5:
             raise ValueError(

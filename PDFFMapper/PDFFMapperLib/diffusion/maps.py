@@ -112,7 +112,7 @@ def model_choice(
     choice = choose_model(
         series.signal, series.b_values, **_options(series, settings), progress=progress
     )
-    facts = _facts(series, choice.ivim, settings)
+    facts = _facts(series, choice.ivim, settings, settings.noise == "rician")
     maps = [_model_map(choice, series.like, facts)]
     for fit, names in (
         (choice.mono_exponential, ("ADC",)),
@@ -152,7 +152,7 @@ def _options(series: DiffusionSeries, settings: SimpleNamespace) -> dict[str, ob
 
 
 def _facts(
-    series: DiffusionSeries, fit: Fit, settings: SimpleNamespace, corrects: bool = True
+    series: DiffusionSeries, fit: Fit, settings: SimpleNamespace, corrects: bool
 ) -> dict[str, object]:
     sigma = np.asarray(fit.sigma, dtype=float)
     if series.b_values.size > 2 or series.sigma is not None:  # else the series has told it
