@@ -13,8 +13,9 @@ from MarrowAssessLib.study.regions import Region, statistics
 from MarrowAssessLib.study.study import Study
 from PDFFMapperLib.diffusion.recipe import STATIONS
 from PDFFMapperLib.diffusion.series import DiffusionSeries
-from PDFFMapperLib.diffusion.stations import adc_steps, join, station
+from PDFFMapperLib.diffusion.stations import adc_steps, join, of_stations, station
 from PDFFMapperLib.images.volume import Volume
+from phantoms.diffusion import rician
 
 B = (50.0, 900.0)
 SHAPE = (30, 24, 24)  # of the whole body
@@ -67,6 +68,26 @@ def test_slices_in_between_are_interpolated_and_said():
     seen = s0[2:20] > 0
     np.testing.assert_allclose(joined.adc.array[2:20][seen], true[2:20][seen], atol=0.003)
     assert any("begins 0.40 of a slice beside" in note for note in joined.notes)
+
+
+def test_what_the_images_of_one_station_tell_names_it():
+    """A floor of eight coils in the upper of two stations; what is of all is said once."""
+    b_values, images = (50.0, 400.0, 900.0), []
+    for place, noise in ((20.0, 10.0), (0.0, 0.5)):  # given from the upper
+        rng = np.random.default_rng(1)
+        s0 = np.zeros((6, 48, 48))
+        s0[:, 14:34, 14:34], grid = 100, np.diag([2.0, 2.0, 5.0, 1.0])
+        grid[2, 3] = place
+        for b in b_values:
+            clean = s0 * np.exp(-b * 1.5 / 1000) / np.sqrt(8)
+            signal = np.sqrt(sum(rician(clean, noise, rng) ** 2 for _ in range(8)))
+            signal[:, 16, 16] = np.nan
+            facts = {"DiffusionBValue": b}
+            images.append(Volume(signal.astype(np.float32), grid, f"{place} {b}", facts))
+    notes = of_stations(images, STATIONS.chosen({})).notes
+    (floor,) = [note for note in notes if "twice as bright" in note]
+    assert floor.startswith("Station 2 (from the lowest): ")
+    assert "6 voxels hold NaN or infinite values and were left out." in notes
 
 
 def test_adc_is_compared_and_never_rescaled():

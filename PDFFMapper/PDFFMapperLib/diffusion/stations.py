@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from PDFFMapperLib.diffusion.floor import note_floor
 from PDFFMapperLib.diffusion.series import DiffusionSeries, diffusion_series
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.progress import Progress, tell
@@ -34,12 +35,14 @@ class Station:
         low, high: trace images at the lowest and the highest b-value.
         adc: in 10^-3 mm^2/s, NaN where there is no signal.
         b_values: of `low` and `high`, s/mm^2.
+        notes: sentences about its images.
     """
 
     low: Volume
     high: Volume
     adc: Volume
     b_values: tuple[float, float]
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -101,16 +104,14 @@ def of_stations(
         own = next((m for m in members if image.same_grid(images[m[0]])), None)
         members.append([n]) if own is None else own.append(n)
     unset = {"highest_b": None, "sigma": None, "background": None, "mask": None}
-    stations, notes = [], []
+    stations = []
     for n, own in enumerate(members):
         tell(progress, n / len(members), "Fitting stations")
         b_own = None if b_values is None else [b_values[m] for m in own]
         chosen = SimpleNamespace(**{**vars(settings), **unset, "b_values": b_own})
-        series = diffusion_series([images[m] for m in own], chosen)
-        notes += series.notes
-        stations.append(station(series))
+        stations.append(station(diffusion_series([images[m] for m in own], chosen)))
     joined = join(stations)
-    joined.notes = list(dict.fromkeys([*joined.notes, *adc_steps(joined), *notes]))
+    joined.notes += adc_steps(joined)
     return joined
 
 
@@ -130,11 +131,15 @@ def station(series: DiffusionSeries) -> Station:
             adc += weight * np.log(series.signal[..., n], dtype=np.float32)
     adc[~(np.isfinite(adc) & (True if series.mask is None else series.mask))] = np.nan
     like = series.like
+    if b.size > 2 and series.mask is not None:  # of two, the series has told it
+        ends = series.signal[..., [0, -1]][series.mask]
+        note_floor(ends, series.air, np.nan, b[-1], series.notes)
     return Station(
         like.with_array(np.ascontiguousarray(series.signal[..., b.argmin()], np.float32), "low b"),
         like.with_array(np.ascontiguousarray(series.signal[..., b.argmax()], np.float32), "high b"),
         like.with_array(adc, "ADC"),
         (float(b.min()), float(b.max())),
+        series.notes,
     )
 
 
@@ -167,7 +172,7 @@ def join(stations: Sequence[Station]) -> Joined:
         for n in range(len(placed) - 1)
     ]
     gains = _gains(steps)
-    notes += _told(steps)
+    notes += _told(steps) + _own_notes(stations)
     grid = stations[0].adc.ijk_to_ras.copy()
     shape = (max(end), *first.array.shape[1:])
     made = {}
@@ -276,6 +281,20 @@ def _told(steps: Sequence[Step]) -> list[str]:
             f"{100 * (one.signal - 1):+.0f} %, which was evened, the ADC by {one.adc:+.2f}."
         )
     return notes
+
+
+def _own_notes(stations: Sequence[Station]) -> list[str]:
+    """What the images of stations tell, once; with their numbers where it is not of all."""
+    holding: dict[str, list[int]] = {}
+    for n, one in enumerate(stations, 1):
+        for note in dict.fromkeys(one.notes):
+            holding.setdefault(note, []).append(n)
+    return [
+        note
+        if len(numbers) == len(stations)
+        else f"Station {', '.join(map(str, numbers))} (from the lowest): {note}"
+        for note, numbers in holding.items()
+    ]
 
 
 def adc_steps(joined: Joined) -> list[str]:
