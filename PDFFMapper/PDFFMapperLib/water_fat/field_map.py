@@ -35,6 +35,7 @@ from PDFFMapperLib.water_fat.voxel_fit import LANES, RESIDUAL, fit_voxels
 from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 
 _SAMPLES_PER_LOBE = 8  # grid points per 1/(last - first echo time)
+_BEYOND = 0.2  # of the range searched, farther out to which minima of single voxels are candidates
 _SAMPLES_OF_TWO = 64  # the same with two echoes, whose residual is 0 at each candidate
 _CANDIDATES = 4
 _BLOCK_MM = 6.0
@@ -316,8 +317,9 @@ class _Grid:
             labels = np.arange(-last, last + (not circular), stride)
             return cls(np.arange(count) * step, period, labels * step, labels % count, circular)
         last = stride * math.ceil(largest_hz / finest / stride)
-        frequencies = np.arange(-last, last + 1) * (largest_hz / last)
-        labels = np.arange(0, 2 * last + 1, stride)
+        beyond = math.ceil(_BEYOND * last)
+        frequencies = np.arange(-last - beyond, last + beyond + 1) * (largest_hz / last)
+        labels = np.arange(beyond, beyond + 2 * last + 1, stride)
         return cls(frequencies, 0.0, frequencies[labels], labels, False)
 
     def label_costs(self, costs: np.ndarray) -> np.ndarray:
@@ -472,18 +474,20 @@ def _search(
 
 @njit(cache=True, nogil=True)
 def _add_candidates(curve, frequencies, candidates, costs):
-    """The best local minima of a voxel's costs, of one more beyond each end of the frequencies.
+    """The best local minima of a voxel's costs, which hold one more beyond each end.
 
-    Where there are fewer their costs are infinite.
+    Where there are fewer their costs are infinite. Where the residual has no period an end of the
+    frequencies counts only without another: the same in all voxels, no minimum that noise moves, it
+    would be chosen for being smooth.
     """
     step = frequencies[1] - frequencies[0]
     found = 0
     for g in range(frequencies.size):
         before, here, after = curve[g], curve[g + 1], curve[g + 2]
-        if here <= before and here < after:
+        if here <= before < np.inf and here < after < np.inf:
             shift = 0.0
             bend = before + after - 2 * here
-            if np.isfinite(bend) and bend > 0:
+            if bend > 0:
                 shift = 0.5 * (before - after) / bend
                 here -= 0.25 * (before - after) * shift
             place = found if found < _CANDIDATES else _CANDIDATES
@@ -496,6 +500,9 @@ def _add_candidates(curve, frequencies, candidates, costs):
                 costs[place] = here
                 candidates[place] = frequencies[g] + shift * step
                 found = min(found + 1, _CANDIDATES)
+    if found == 0:
+        end = 0 if curve[1] < curve[-2] else frequencies.size - 1
+        costs[0], candidates[0], found = curve[end + 1], frequencies[end], 1
     for c in range(found, _CANDIDATES):
         costs[c] = np.inf
         candidates[c] = 0
