@@ -8,6 +8,7 @@ from PDFFMapperLib.spectroscopy.spectrum import noise_alone
 
 CORRUPTED_SDS = 5.0
 ALIGNED_POINTS = 256
+TURNED_SDS = 5.0  # that an average has of what all have in common, to be turned by quarters
 OFFSET_SDS = 8.0  # of its mean from 0, and half of that between halves, that a constant end keeps
 
 
@@ -35,8 +36,8 @@ def combined(fids: np.ndarray, dwell_s: float) -> tuple[np.ndarray, list[str]]:
     fids, cycled = _without_cycle(fids)
     if cycled:
         notes.append(
-            f"{cycled} of {averages} averages lie about a quarter turn or more from the first in "
-            "phase, as in a phase cycle, and were turned back by quarters."
+            f"{cycled} of {averages} averages lie an eighth of a turn or more from the first in "
+            "phase, as in a phase cycle or by drift, and were turned back by quarters."
         )
     one = fids[:, 0]
     if coils > 1:
@@ -65,11 +66,22 @@ def _without_offset(fids: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _without_cycle(fids: np.ndarray) -> tuple[np.ndarray, int]:
-    """Averages by quarter turns in the phase of the first, and how many were turned."""
+    """Averages by quarter turns in the phase of the first, and how many were turned.
+
+    Those whose phase is not known well, in noise or beside one with a spike, stay as they are.
+    """
+    if len(fids) == 1:
+        return fids, 0
     early = fids[:, :, :ALIGNED_POINTS].reshape(len(fids), -1)
-    phases, _, _ = np.linalg.svd(early, full_matrices=False)
-    relative = phases[:, 0] * phases[0, 0].conj()
-    quarters = np.rint(np.angle(relative) / (np.pi / 2)).astype(int) % 4
+    phases, sizes, _ = np.linalg.svd(early, full_matrices=False)
+    alike = sizes[0] * phases[:, 0]
+    noise = np.sum(sizes[1:] ** 2) / (len(sizes) - 1)  # of an average, squared
+    of_value = noise / early.shape[1]
+    surely = np.abs(alike) ** 2 * (sizes[0] ** 2 - sizes[1] ** 2) > (
+        TURNED_SDS**2 * of_value * (sizes[0] ** 2 - sizes[1] ** 2 + noise)
+    )
+    quarters = np.rint(np.angle(alike * alike[0].conj()) / (np.pi / 2)).astype(int) % 4
+    quarters[~(surely & surely[0])] = 0
     return fids * ((-1j) ** quarters)[:, None, None], int(np.sum(quarters != 0))
 
 
