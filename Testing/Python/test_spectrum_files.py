@@ -346,6 +346,16 @@ def test_bruker_says_in_another_file_whether_water_was_suppressed(said, suppress
     assert one.suppressed is suppressed
 
 
+def test_not_every_fid_is_of_bruker(tmp_path):
+    """A table of numbers may be called so, and Varian's raw files are."""
+    np.savetxt(tmp_path / "fid", np.c_[FID.real, FID.imag])
+    (one,) = read_spectra([tmp_path / "fid"])
+    assert np.abs(one.fids[0, 0] - FID).max() < 1e-6
+    (tmp_path / "procpar").write_text("seqfil 2 2 8 2 2 1 0 1 64")
+    with pytest.raises(ValueError, match=r"^fid: this is no spectrum that is known"):
+        read_spectra([raw_file(tmp_path, "fid")])
+
+
 @pytest.mark.usefixtures("spec2nii")
 def test_a_reference_of_no_averages_is_told(tmp_path):
     (one,) = read_spectra([raw_file(tmp_path, "unprepared.7")])

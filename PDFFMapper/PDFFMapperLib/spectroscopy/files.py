@@ -10,7 +10,7 @@ from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.spectroscopy.dicom_mrs import is_dicom, read_dicom_spectrum
 from PDFFMapperLib.spectroscopy.nifti_mrs import is_nifti_name, read_nifti_mrs
-from PDFFMapperLib.spectroscopy.raw import BRUKER, LIST, read_raw
+from PDFFMapperLib.spectroscopy.raw import LIST, read_raw
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum, with_facts
 from PDFFMapperLib.spectroscopy.text_files import (
     is_jmrui,
@@ -75,7 +75,7 @@ def _read(path: Path, progress: Progress | None) -> list[Spectrum]:
         return read_nifti_mrs(path)
     if path.suffix.lower() in (".spar", ".sdat"):
         return [read_sdat(path)]
-    if path.name in BRUKER or path.suffix.lower() == LIST:  # whose list is text
+    if path.suffix.lower() == LIST:  # the text that belongs to raw data
         return read_raw(path, read_nifti_mrs, progress)
     data = path.read_bytes()
     if is_rda(data):

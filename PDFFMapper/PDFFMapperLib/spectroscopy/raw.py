@@ -24,6 +24,7 @@ FORMATS = {  # ending of a file: what it is, and the command of spec2nii
     LIST: ("a Philips list file", ("philips_dl",)),
 }
 BRUKER = ("fid", "fid_proc.64")  # names of a file, up to ParaVision 6 and from 360 on
+_OF_VARIAN = "procpar"  # lies beside a fid of Varian or Agilent
 _OF_BRUKER = "a Bruker file", ("bruker", "-m", "FID")
 PROGRAM = "spec2nii"
 TIME_LIMIT_S = 300.0
@@ -52,10 +53,10 @@ def read_raw(
             installed, failed, took too long, or made none or several of it.
         InterruptedError: canceled.
     """
-    if path.suffix.lower() not in FORMATS and path.name not in BRUKER:
+    if path.suffix.lower() not in FORMATS and not _is_bruker(path):
         raise ValueError(
             f"{path.name}: this is no spectrum that is known; raw files of scanners end in "
-            f"{', '.join(FORMATS)} or are called {' or '.join(BRUKER)}. Convert others "
+            f"{', '.join(FORMATS)}, or are Bruker's {' or '.join(BRUKER)}. Convert others "
             "to NIfTI-MRS first (spec2nii --help)."
         )
     parts = _parts(path)
@@ -83,6 +84,11 @@ def raw_content(path: Path) -> str:
     ):
         return "raw data (Philips .data and .list); if of a spectrum, it is read through spec2nii"
     return ""
+
+
+def _is_bruker(path: Path) -> bool:
+    """Whether a file is called as Bruker's are; Varian's fid has another form."""
+    return path.name in BRUKER and not (path.parent / _OF_VARIAN).is_file()
 
 
 def _is_p_file(path: Path) -> bool:
@@ -163,7 +169,7 @@ def _convert(
     read: Callable[[Path], list[Spectrum]],
     progress: Progress | None,
 ) -> list[Spectrum]:
-    kind, words = _OF_BRUKER if path.name in BRUKER else FORMATS[path.suffix.lower()]
+    kind, words = _OF_BRUKER if _is_bruker(path) else FORMATS[path.suffix.lower()]
     program = find_program(PROGRAM)
     if program is None:
         raise ValueError(
@@ -214,6 +220,6 @@ def _convert(
         )
         made = whole
     (spectra,) = made.values()
-    if path.name in BRUKER:
+    if _is_bruker(path):
         spectra = [replace(one, suppressed=_suppressed(path)) for one in spectra]
     return [replace(one, name=path.name, notes=[*one.notes, *notes]) for one in spectra]
