@@ -7,9 +7,9 @@ from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.placement.star_surface import sample
 
-STEP_MM, STEPS = 3.0, 40  # backward, no further than to the image's end
+STEP_MM, STEPS = 1.0, 120  # backward, no further than to the image's end
 DARKER, BRIGHTER = 0.8, 1.5  # signal over that of the place: another tissue; coils brighten fat
-BORDER = 1  # steps from that tissue's end to the next one's own signal, if darker
+BORDER = 4  # steps from that tissue's end over the skin to what lies behind
 # Air is as dark as this percentile of the image, times this, and as this share of the place more,
 # but no brighter than that: an image may hold no air.
 AIR_PERCENT, AIR_TIMES, AIR_SHARE, AIR_MOST = 5, 2.0, 0.05, 0.5
@@ -27,7 +27,8 @@ def beneath_skin(volume: Volume, place: np.ndarray, back: np.ndarray, ball: np.n
         ball: (n, 3) mm, places round the first that are taken together.
     """
     steps = place + STEP_MM * np.arange(STEPS)[:, None] * back
-    values = sample(volume.array, volume.ras_to_ijk((steps[:, None] + ball).reshape(-1, 3)))
+    disk = ball - (ball @ back)[:, None] * back  # flat: what lies behind may be thin
+    values = sample(volume.array, volume.ras_to_ijk((steps[:, None] + disk).reshape(-1, 3)))
     values = values.reshape(STEPS, -1)
     levels = np.median(values[np.isfinite(values).all(axis=1)], axis=1)
     if not len(levels):

@@ -186,7 +186,7 @@ def muscles_of(
             for muscle in (ERECTOR, PSOAS):
                 if not known[muscle] or (muscle == PSOAS and names[n + 1] not in PSOAS_ABOVE):
                     continue
-                new = _placed(volume, *pair, muscle, options, usual[muscle])
+                new = _placed(volume, *pair, muscle, options, usual[muscle], known[PSOAS])
                 level = _usual(volume, new, muscle)
                 if 1 / NEXT_RATIO < level / usual[muscle] < NEXT_RATIO:
                     usual[muscle] = level
@@ -204,11 +204,11 @@ def muscles_beside(
     Each is clicked at the most uniform spot whose signal is the most common one among the
     candidates of both sides: fat, bone and vessels beside muscle may be brighter (T1, T2) or
     darker (STIR, water, opposed phase). A side where that is the fat beneath the skin, as beside a
-    thin muscle, has none.
+    thin muscle, and unlike psoas has none.
     """
-    return _placed(volume, upper, lower, ERECTOR, options) | _placed(
-        volume, upper, lower, PSOAS, options
-    )
+    psoas = _placed(volume, upper, lower, PSOAS, options)
+    level = _usual(volume, psoas, PSOAS)
+    return _placed(volume, upper, lower, ERECTOR, options, psoas=level) | psoas
 
 
 def _placed(
@@ -218,8 +218,12 @@ def _placed(
     muscle: str,
     options: PlacingOptions,
     usual: float = 0.0,
+    psoas: float = 0.0,
 ) -> dict[str, Placement]:
-    """One muscle of both sides at a disc; its signal is about `usual`, if not 0."""
+    """One muscle of both sides at a disc; its signal is about `usual`, and psoas has `psoas`.
+
+    Either is 0 where it is not known.
+    """
     middle = (upper.box.center + lower.box.center) / 2
     width, depth = np.maximum(upper.box.half, lower.box.half)[:2]
     size = CHILD if 2 * depth < CHILD_DEPTH_MM else 1.0
@@ -239,8 +243,9 @@ def _placed(
         if not unlike:
             continue
         site = f"{side} {muscle}"
-        spot = spots[int(np.argmin(unlike))][2]
-        if muscle == ERECTOR:
+        level, _, spot = spots[int(np.argmin(unlike))]
+        # Beneath fat as dark as air muscle looks like fat beneath the skin, but like psoas as well.
+        if muscle == ERECTOR and not psoas / NEXT_RATIO < level < psoas * NEXT_RATIO:
             back = -upper.box.axes[1]
             if beneath_skin(volume, spot, back, _ball(BALL_MM * size)):  # a thin muscle's fat
                 continue
