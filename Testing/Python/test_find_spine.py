@@ -802,6 +802,10 @@ def test_cancel():
     for late in (0.3, 0.81, 0.93):
         with pytest.raises(InterruptedError, match=r"Finding the spine was canceled\."):
             find_column([digital.volume], progress=lambda done, late=late: done < late)
+    told = []  # before anything is looked at, which takes seconds in a large image, and thereafter
+    with pytest.raises(InterruptedError, match=r"Finding the spine was canceled\."):
+        find_spine([digital.volume], progress=lambda done: told.append(done) or len(told) < 2)
+    assert told == [0.0, 0.0]
     # As late where only bodies are drawn: at a click, and of a label.
     l3 = next(n for n in range(1, digital.owner.max() + 1) if digital.level(n) == "L3")
     label = Region.from_mask("L3 marrow", Role.MARROW, "L3", digital.owner == l3)

@@ -14,7 +14,7 @@ from itertools import permutations
 
 import numpy as np
 from PDFFMapperLib.images.volume import Volume
-from PDFFMapperLib.maps.progress import Progress, share
+from PDFFMapperLib.maps.progress import Progress, share, tell
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -29,7 +29,7 @@ from MarrowAssessLib.placement.found_spine import (
 from MarrowAssessLib.placement.mirror import across
 from MarrowAssessLib.placement.narrow import is_narrow, width_mm
 from MarrowAssessLib.placement.sacrum import tell_lowest
-from MarrowAssessLib.placement.spine_network import PIXEL_MM, Structure, probabilities
+from MarrowAssessLib.placement.spine_network import FINDING, PIXEL_MM, Structure, probabilities
 from MarrowAssessLib.placement.star_surface import sample
 
 STEP_MM = 3.0
@@ -205,6 +205,7 @@ def find_spine(
         ValueError: there is no spine in the image, or it is not of a kind that can show one.
         InterruptedError: canceled.
     """
+    tell(progress, 0.0, FINDING)
     frame = sagittal_frame(volumes[0])
     spine, turned = _read(volumes, frame, network, progress), 0.0
     right, alike = across(spine), True
@@ -386,14 +387,15 @@ def explained(chances: np.ndarray, frame: Volume, notes: Sequence[str] = ()) -> 
 def _chances(volumes, frame, network, progress) -> tuple[np.ndarray, list[str]]:
     """Probabilities averaged over the images, each where it is seen; and shifts between them."""
     total, weight, notes = None, 0.0, []
+    parts = NETWORK / len(volumes)
     for n, volume in enumerate(volumes):
+        tell(progress, n * parts, FINDING)
         shown = frame if n == 0 else _shown(volume, frame)
         seen = np.isfinite(shown.array)
         stack = np.where(seen, shown.array, 0)
         if not seen.any() or not stack.max() > stack.min():
             notes.append(f"{volume.name} shows nothing there.")
             continue
-        parts = NETWORK / len(volumes)
         part = share(progress, n * parts, (n + 1) * parts)
         found = probabilities(stack, frame.spacing[2], network, part)
         if total is None:
