@@ -242,6 +242,22 @@ def test_muscle_is_found_where_fat_and_bone_are_darker():
         assert not any("other side" in text for text in found.unsure)
 
 
+@pytest.mark.parametrize("value", [0.0, 60.3])
+def test_padding_beside_the_image_is_not_taken_for_muscle(value):
+    """Of one value, it is the most uniform: marrow was divided by what an image was padded with."""
+    volume, _ = spine("t1", shading=0.0)
+    x, _, _ = all_ras(volume)
+    muscle = CONTRASTS["t1"][5]
+    volume.array[np.abs(x) > 19] = value
+    upper, lower = (
+        place(volume, np.array([0.0, 0.0, z]), Role.MARROW).surface for z in (0.0, -APART)
+    )
+    found = muscles_beside(volume, upper, lower)
+    for side in ("left", "right"):
+        roi = found[f"{side} erector spinae"].roi
+        assert np.median(roi.values(volume.array)) == pytest.approx(muscle, rel=0.05)
+
+
 def test_muscle_unlike_the_other_side_is_doubted():
     volume, _ = spine("gre", shading=0.0)
     x, y, _ = all_ras(volume)

@@ -322,14 +322,18 @@ def _compare_sides(volume: Volume, pair: dict[str, Placement]) -> None:
 
 
 def _balls(volume, middle, axes, across, along, radius_mm) -> list[tuple[float, float, np.ndarray]]:
-    """Mean, standard deviation and center of balls that lie inside the volume."""
+    """Mean, standard deviation and center of balls that lie inside the volume, but its padding.
+
+    Padding is of one value, that of a corner.
+    """
+    corners = np.unique(volume.array[np.ix_(*[[0, -1]] * 3)])
     ball = _ball(radius_mm)
     found = []
     for x in across:
         for y in along:
             center = middle + np.array([x, y, 0.0]) @ axes
             values = sample(volume.array, volume.ras_to_ijk(center + ball))
-            if np.isfinite(values).all():
+            if np.isfinite(values).all() and not (np.ptp(values) == 0 and values[0] in corners):
                 found.append((float(values.mean()), float(values.std()), center))
     return found
 
