@@ -225,9 +225,6 @@ def _searched(signals, mask, index, model, grid: _Grid, factors, noise: float, p
                 model.common_phase,
                 grid.frequencies_hz,
                 grid.period_hz,
-                # An end that leads to a minimum beyond it is none: all voxels would share it to
-                # the last digit, and agree better than those of a field that noise spreads.
-                -np.inf,
                 2 * noise**2,
                 block_cost,
                 candidates[part],
@@ -270,7 +267,6 @@ def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndar
         model.common_phase,
         frequencies,
         model.period_hz,
-        np.inf,
         1.0,
         np.zeros((1, 1, 1, len(frequencies)), np.float32),
         candidates,
@@ -431,7 +427,6 @@ def _search(
     common_phase,
     frequencies,
     period,
-    beyond,
     noise_energy,
     block_cost,
     candidates,
@@ -440,12 +435,11 @@ def _search(
 ):
     """Residual curves: their best local minima per voxel, and their sums per block.
 
-    `trust` of a voxel becomes its signal over what noise and model leave unexplained. `beyond` is
-    the cost beyond the ends of the frequencies: infinite where an end may be a minimum.
+    `trust` of a voxel becomes its signal over what noise and model leave unexplained.
     """
     arrays = scratch(tables)
     curves = np.empty((frequencies.size, LANES), np.float32)
-    curve = np.full(frequencies.size + 2, beyond, np.float32)  # and those next to its ends
+    curve = np.full(frequencies.size + 2, np.inf, np.float32)  # and those next to its ends
     inside = curve[1:-1]
     energy, (smallest, scale) = np.empty(LANES, np.float32), np.empty((2, LANES), np.float32)
     cap = np.float32(_COST_CAP)
