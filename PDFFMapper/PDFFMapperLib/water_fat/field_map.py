@@ -35,7 +35,6 @@ from PDFFMapperLib.water_fat.voxel_fit import LANES, RESIDUAL, fit_voxels
 from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 
 _SAMPLES_PER_LOBE = 8  # grid points per 1/(last - first echo time)
-_BEYOND = 0.2  # of the range searched, farther out to which minima of single voxels are candidates
 _SAMPLES_OF_TWO = 64  # the same with two echoes, whose residual is 0 at each candidate
 _CANDIDATES = 4
 _BLOCK_MM = 6.0
@@ -225,6 +224,9 @@ def _searched(signals, mask, index, model, grid: _Grid, factors, noise: float, p
                 model.common_phase,
                 grid.frequencies_hz,
                 grid.period_hz,
+                # An end that leads to a minimum beyond it is none: all voxels would share it to
+                # the last digit, and agree better than those of a field that noise spreads.
+                -np.inf,
                 2 * noise**2,
                 block_cost,
                 candidates[part],
@@ -267,6 +269,7 @@ def sample_candidates(signals: np.ndarray, model: ChemicalShiftModel) -> np.ndar
         model.common_phase,
         frequencies,
         model.period_hz,
+        np.inf,
         1.0,
         np.zeros((1, 1, 1, len(frequencies)), np.float32),
         candidates,
@@ -317,9 +320,8 @@ class _Grid:
             labels = np.arange(-last, last + (not circular), stride)
             return cls(np.arange(count) * step, period, labels * step, labels % count, circular)
         last = stride * math.ceil(largest_hz / finest / stride)
-        beyond = math.ceil(_BEYOND * last)
-        frequencies = np.arange(-last - beyond, last + beyond + 1) * (largest_hz / last)
-        labels = np.arange(beyond, beyond + 2 * last + 1, stride)
+        frequencies = np.arange(-last, last + 1) * (largest_hz / last)
+        labels = np.arange(0, 2 * last + 1, stride)
         return cls(frequencies, 0.0, frequencies[labels], labels, False)
 
     def label_costs(self, costs: np.ndarray) -> np.ndarray:
@@ -427,6 +429,7 @@ def _search(
     common_phase,
     frequencies,
     period,
+    beyond,
     noise_energy,
     block_cost,
     candidates,
@@ -435,11 +438,12 @@ def _search(
 ):
     """Residual curves: their best local minima per voxel, and their sums per block.
 
-    `trust` of a voxel becomes its signal over what noise and model leave unexplained.
+    `trust` of a voxel becomes its signal over what noise and model leave unexplained. `beyond` is
+    the cost beyond the ends of the frequencies: infinite where an end may be a minimum.
     """
     arrays = scratch(tables)
     curves = np.empty((frequencies.size, LANES), np.float32)
-    curve = np.full(frequencies.size + 2, np.inf, np.float32)  # and those next to its ends
+    curve = np.full(frequencies.size + 2, beyond, np.float32)  # and those next to its ends
     inside = curve[1:-1]
     energy, (smallest, scale) = np.empty(LANES, np.float32), np.empty((2, LANES), np.float32)
     cap = np.float32(_COST_CAP)
@@ -474,20 +478,18 @@ def _search(
 
 @njit(cache=True, nogil=True)
 def _add_candidates(curve, frequencies, candidates, costs):
-    """The best local minima of a voxel's costs, which hold one more beyond each end.
+    """The best local minima of a voxel's costs, of one more beyond each end of the frequencies.
 
-    Where there are fewer their costs are infinite. Where the residual has no period an end of the
-    frequencies counts only without another: the same in all voxels, no minimum that noise moves, it
-    would be chosen for being smooth.
+    Where there are fewer their costs are infinite.
     """
     step = frequencies[1] - frequencies[0]
     found = 0
     for g in range(frequencies.size):
         before, here, after = curve[g], curve[g + 1], curve[g + 2]
-        if here <= before < np.inf and here < after < np.inf:
+        if here <= before and here < after:
             shift = 0.0
             bend = before + after - 2 * here
-            if bend > 0:
+            if np.isfinite(bend) and bend > 0:
                 shift = 0.5 * (before - after) / bend
                 here -= 0.25 * (before - after) * shift
             place = found if found < _CANDIDATES else _CANDIDATES
@@ -500,9 +502,6 @@ def _add_candidates(curve, frequencies, candidates, costs):
                 costs[place] = here
                 candidates[place] = frequencies[g] + shift * step
                 found = min(found + 1, _CANDIDATES)
-    if found == 0:
-        end = 0 if curve[1] < curve[-2] else frequencies.size - 1
-        costs[0], candidates[0], found = curve[end + 1], frequencies[end], 1
     for c in range(found, _CANDIDATES):
         costs[c] = np.inf
         candidates[c] = 0
