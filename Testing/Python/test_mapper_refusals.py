@@ -70,7 +70,7 @@ SIEMENS = {"Manufacturer": "SIEMENS", "DiffusionBValueSource": "Siemens CSA"}
             "Give the noise or a background to measure it in, not both",
         ),
         (
-            lambda: series(*[weighted(b) for b in (0, 0, 800, 800)], background=AIR),
+            lambda: series(*[weighted(b, s) for b in (0, 800) for s in (1, 1.1)], background=AIR),
             "The background of averaged images is not Rayleigh; give the noise",
         ),
         (lambda: series(weighted(0), weighted(800), sigma="low"), "number or 'repeats', not 'low'"),

@@ -369,7 +369,8 @@ def test_the_noise_of_diffusion_images_is_found_one_way():
     with pytest.raises(ValueError, match="The noise is a number or 'repeats', not 'loud'"):
         adc.make(series, sigma="loud")
     with pytest.raises(ValueError, match="background of averaged images is not Rayleigh"):
-        adc.make([*series, series[0], series[1], series[2]], background=everywhere)
+        again = [weighted(b, 990 * np.exp(-1e-3 * b)) for b in (0.0, 400.0, 800.0)]
+        adc.make([*series, *again], background=everywhere)
     with pytest.raises(ValueError, match=r"No b-value lies from 900 upward .*; there are "):
         adc.make(series, lowest_b=900.0)
     series[2].array[0, 0, 0] = -1.0
