@@ -97,7 +97,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.visit = VisitRow(ui, frame, logic)
         self.images = ImagesRow(ui, frame, logic, self.visit)
         self.folder = FolderRow(
-            ui, frame, self.images.chosen, self.images.takeAgain, self.images.takeRegions
+            ui, frame, self.images.chosen, self.images.takeAgain, self.images.takeLoaded
         )
         self.age = AgeRow(ui, frame)
         self.results = ResultsPane(ui, frame, logic.session, self.measureChanged)
@@ -208,6 +208,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.images.show()
         self.visit.show(anew=False)
         self.age.show(anew=False)
+        self.files.show(anew=False)
         self.results.followChoice()
         self.results.make_room()  # the study's line has changed
         self.measuring.followChoices()

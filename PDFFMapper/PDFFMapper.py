@@ -81,7 +81,9 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.tabs.append(tab)
             self.ui.tabWidget.addTab(tab.page, _(family.title))
         self.tab().build()
-        self.folder = FolderRow(self.ui, self.frame, self.chosenNodes, self.takeAgain)
+        self.folder = FolderRow(
+            self.ui, self.frame, self.chosenNodes, self.takeAgain, self.takeLoaded
+        )
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
@@ -220,6 +222,18 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         names = {one.parameter for family in FAMILIES for one in family.inputs}
         put_in_place(self.frame.parameters, names, loaded.again)
+
+    def takeLoaded(self, loaded) -> None:
+        """Choose images that were loaded in place of those of another study."""
+        from PDFFMapperLib.scene.mapping import choose_loaded
+
+        parameters = self.frame.parameters
+        replaced = choose_loaded(parameters, loaded.nodes) if parameters else None
+        if replaced:
+            self.bringReadyTab()
+            loaded.notes.insert(0, _("They take the place of the images that were chosen."))
+        elif replaced is False:
+            loaded.notes.insert(0, _("Of the study that is chosen: its chosen images stay."))
 
     def tab(self):
         """The tab in front."""

@@ -31,6 +31,7 @@ from MarrowAssessLib.placement import clicks  # noqa: E402
 from MarrowAssessLib.prediction.score_file import Model, Score, write_score  # noqa: E402
 from MarrowAssessLib.sample.tibia import SITE, Tibia  # noqa: E402
 from MarrowAssessLib.scene import choices, segments, views  # noqa: E402
+from MarrowAssessLib.scene.choices import chosen_volumes  # noqa: E402
 from MarrowAssessLib.scene.chosen_inputs import console_command  # noqa: E402
 from MarrowAssessLib.scene.edits import add_regions  # noqa: E402
 from MarrowAssessLib.scene.placing import placing_options  # noqa: E402
@@ -44,6 +45,7 @@ from PDFFMapperLib.images.volume import Volume  # noqa: E402
 from PDFFMapperLib.scene.folders import put_beside  # noqa: E402
 from PDFFMapperLib.scene.mapping import chosen_settings, table_of  # noqa: E402
 from PDFFMapperLib.scene.segments import mask_to_node, masks_of_segments  # noqa: E402
+from PDFFMapperLib.scene.studies import study_of  # noqa: E402
 from PDFFMapperLib.scene.volumes import volume_from_node, volume_to_node  # noqa: E402
 from PDFFMapperLib.spectroscopy.simulate import Truth, simulated  # noqa: E402
 from PDFFMapperLib.ute.cortex import NO_DARK_RING, NO_RING  # noqa: E402
@@ -155,6 +157,111 @@ def test_a_dicom_study_is_loaded_from_its_folder(panel, tmp_path, monkeypatch):
     panel.frame.progress = monkey
     assert panel.ui.folderLabel.text == "Canceled; nothing was loaded."
     assert slicer.mrmlScene.GetNumberOfNodes() == before
+
+
+def another_study(folder, uid="1.2.9", **facts):
+    """A T1 of another patient, whose header tells no sex."""
+    folder.mkdir()
+    told = {"series": f"{uid}.1", "SeriesDescription": "sag t1 tse", "PatientID": "other"}
+    told |= {"PatientSex": "", "PatientAge": "012Y", "PatientBirthDate": ""}
+    told |= {"StudyDate": "20250301", "RepetitionTime": 600.0, "EchoTime": 11.0, **facts}
+    for k in range(4):
+        pixels = np.ones((6, 5), np.uint16)
+        classic_slice(folder, f"{k}.dcm", k, pixels, StudyInstanceUID=uid, **told)
+    return str(folder)
+
+
+def test_a_study_that_is_loaded_is_measured_in_place_of_another_patients(panel, sample, tmp_path):
+    """The views showed the new study, and the old one's images were measured on."""
+    panel.enter()
+    wait()
+    parameters, ui = panel._parameterNode, panel.ui
+    parameters.ageYears, parameters.sex, parameters.glucoseMmolL = 34.0, "M", 9.0
+    ui.applyButton.click()
+    wait()
+    assert panel.results.rows and ui.visitRow.qobject.isHidden()
+    regions = parameters.segmentation
+    parameters.autoUpdate, parameters.scores = False, "old.json"
+    panel.files.show()
+    panel.folder.load(another_study(tmp_path / "new"))
+    wait()
+    (t1,) = (n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if study_of(n))
+    assert list(chosen_volumes(parameters).values()) == [t1]
+    assert (parameters.ageYears, parameters.sex, parameters.segmentation) == (12, "not known", None)
+    assert (parameters.glucoseMmolL, parameters.scores) == (0, "")
+    assert ui.scoresLineEdit.text == "" and not panel.results.rows and not ui.applyButton.enabled
+    said = ui.folderLabel.text
+    assert said.startswith("Loaded: 1 volumes. They are chosen in place of the images before;")
+    box = ui.visitComboBox.qobject
+    assert not ui.visitRow.qobject.isHidden() and box.currentIndex() == 1
+    listed = ["Images of no study", "Study (20250301)"]
+    assert [box.itemText(n) for n in range(box.count())] == listed
+    box.activated.emit(0)
+    wait()
+    assert parameters.segmentation is regions and t1 not in chosen_volumes(parameters).values()
+    parameters.t1Volume = t1
+    assert "Of no study, so perhaps of another patient: T2" in ui.studyLabel.text
+
+
+def test_images_of_a_study_that_come_by_themselves_fill_no_roles_beside_others(
+    panel, sample, tmp_path
+):
+    """Dropped, or loaded by the DICOM module: offered as a visit."""
+    from PDFFMapperLib.scene.dicom import load_dicom
+
+    panel.enter()
+    wait()
+    parameters = panel._parameterNode
+    parameters.t1Volume = None
+    before = chosen_volumes(parameters)
+    load_dicom(another_study(tmp_path / "new"))
+    wait()
+    assert chosen_volumes(parameters) == before
+    assert not panel.ui.visitRow.qobject.isHidden()
+    assert panel.ui.visitComboBox.qobject.currentIndex() == 0
+
+
+def test_series_of_one_study_are_loaded_one_after_another(panel, tmp_path):
+    panel.folder.load(another_study(tmp_path / "t1"))
+    wait()
+    t1 = panel._parameterNode.t1Volume
+    times = {"RepetitionTime": 4000.0, "EchoTime": 60.0, "SeriesDescription": "sag t2 tirm"}
+    later = another_study(tmp_path / "stir", "1.2.9", **times, series="1.2.9.2")
+    panel.folder.load(later)
+    wait()
+    parameters = panel._parameterNode
+    assert parameters.t1Volume is t1 and parameters.fsT2Volume.GetName() == "sag t2 tirm"
+    assert study_of(parameters.fsT2Volume) == study_of(t1) and panel.ui.visitRow.qobject.isHidden()
+    panel.folder.load(another_study(tmp_path / "other", "1.2.10"))
+    wait()
+    assert parameters.t1Volume is not t1 and parameters.fsT2Volume is None
+    assert panel.ui.visitComboBox.qobject.count() == 2
+
+
+def test_a_series_of_another_study_takes_the_place_of_the_mapped_one(mapper, tmp_path):
+    mapper.enter()
+    loaded, said = [], []
+    for uid, folder, name in (
+        ("1.2.9", "one", "sag dixon w"),
+        ("1.2.10", "two", "sag dixon w"),
+        ("1.2.10", "again", "sag dixon f"),
+    ):
+        facts = {"SeriesDescription": name, "series": f"{uid}.{len(loaded)}"}
+        mapper.folder.load(another_study(tmp_path / folder, uid, **facts))
+        wait()
+        loaded.append(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")[-1])
+        said.append(mapper.ui.folderLabel.text)
+        if folder != "again":
+            assert mapper.frame.parameters.waterVolume is loaded[-1]
+        if folder == "two":
+            assert not any(mapper.frame.parameters.mapNodes)
+        mapper.frame.parameters.mapNodes = [loaded[0]]
+    assert mapper.frame.parameters.waterVolume is loaded[1]
+    assert said == [
+        "Loaded: 1 volumes.",
+        "Loaded: 1 volumes. They take the place of the images that were chosen.",
+        "Loaded: 1 volumes. Of the study that is chosen: its chosen images stay.",
+    ]
 
 
 def test_regions_of_a_dicom_folder_are_shown_and_chosen(panel, tmp_path):

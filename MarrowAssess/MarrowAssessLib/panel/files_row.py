@@ -49,6 +49,7 @@ class FilesRow:
         spectra, bones = ui.spectraLineEdit, ui.uteLineEdit
         self._spectra = _Fitted(spectra, "spectra", FIT_SPECTRA, _("No spectrum was fitted."))
         self._ute = _Fitted(bones, "ute", MEASURE_UTE, _("No bone was measured."))
+        self._chosen = False  # whether any is
         self._scores = ""  # as they stood in the line, refused or not
         spectra.connect("editingFinished()", self.onSpectra)
         bones.connect("editingFinished()", self.onUte)
@@ -57,9 +58,14 @@ class FilesRow:
         ui.scoresLineEdit.connect("editingFinished()", self.onScores)
         ui.scoresButton.connect("clicked(bool)", self.onScoresButton)
 
-    def show(self) -> None:
-        """Show what is chosen."""
+    def show(self, anew: bool = True) -> None:
+        """Show what is chosen; unless `anew`, only that nothing is any more."""
         parameters = self._frame.parameters
+        names = ("spectra", "ute", "scores")
+        chosen = any(getattr(parameters, name) for name in names) if parameters else False
+        emptied, self._chosen = self._chosen and not chosen, chosen
+        if not anew and not emptied:
+            return
         for one in (self._spectra, self._ute):
             one.line.text = getattr(parameters, one.choice) if parameters else ""
             one.refused = None

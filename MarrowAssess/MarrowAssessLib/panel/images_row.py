@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import slicer
 from PDFFMapperLib.panel.frame import PanelFrame
+from slicer.i18n import tr as _
 
 from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
 from MarrowAssessLib.panel.image_selectors import add_selectors
 from MarrowAssessLib.panel.words import study_summary
-from MarrowAssessLib.scene.choices import choose_guessed, chosen_volumes
+from MarrowAssessLib.scene.choices import choose_guessed, choose_loaded, chosen_volumes
 
 if TYPE_CHECKING:  # opening a panel waits for no reader
     from PDFFMapperLib.scene.dicom import LoadedDicom
@@ -67,7 +68,15 @@ class ImagesRow:
         parameters = self._frame.parameters
         return list(chosen_volumes(parameters).values()) if parameters else []
 
-    def takeRegions(self, loaded: LoadedDicom) -> None:
+    def takeLoaded(self, loaded: LoadedDicom) -> None:
+        """Choose a study that was loaded in place of another; show its DICOM segmentations."""
+        parameters = self._frame.parameters
+        if parameters and choose_loaded(parameters, loaded.nodes):
+            said = _("They are chosen in place of the images before; age and sex are of theirs.")
+            loaded.notes.insert(0, said)
+        self._takeRegions(loaded)
+
+    def _takeRegions(self, loaded: LoadedDicom) -> None:
         """Show the DICOM segmentations of a folder, and choose one where none is chosen."""
         from MarrowAssessLib.scene.dicom_regions import load_segmentations
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 
 from PDFFMapperLib.panel.frame import PanelFrame
+from PDFFMapperLib.scene.studies import study_of
 from slicer.i18n import tr as _
 
 from MarrowAssessLib.panel.words import enable
 from MarrowAssessLib.scene import views
-from MarrowAssessLib.scene.choices import choose_visit, chosen_volumes, scalar_volumes
-from MarrowAssessLib.scene.visits import study_of, visits
+from MarrowAssessLib.scene.choices import (
+    choose_visit,
+    chosen_volumes,
+    images_of_no_study,
+    scalar_volumes,
+)
+from MarrowAssessLib.scene.visits import Visit, visits
 
 
 class VisitRow:
@@ -38,11 +44,20 @@ class VisitRow:
         earlier = parameters.earlierVisit if parameters else ""
         if (anew or earlier) and line.currentPath != earlier:
             line.currentPath = earlier
-        self._visits = visits(scalar_volumes())
+        self._visits = self._listed()
         self._ui.visitRow.visible = len(self._visits) > 1
         if len(self._visits) > 1:
             self._fill()
         self.check()
+
+    def _listed(self) -> list[Visit]:
+        """The visits of the scene; images of no study are one, unless chosen with those of one."""
+        found, parameters = visits(scalar_volumes()), self._frame.parameters
+        loose = images_of_no_study()
+        chosen = {bool(study_of(one)) for one in chosen_volumes(parameters).values()}
+        if found and loose and len(chosen) == 1:
+            found.insert(0, Visit((0,), _("Images of no study"), loose))
+        return found
 
     def _fill(self) -> None:
         box = self._ui.visitComboBox

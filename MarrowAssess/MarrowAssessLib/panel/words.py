@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import slicer
+from PDFFMapperLib.scene.studies import study_of
 from slicer.i18n import tr as _
 
 from MarrowAssessLib.scene import choices, visits
@@ -47,7 +48,12 @@ def study_summary(parameters: object | None) -> str:
 
 def _studies_said(images: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list[str]:
     """Which studies the images are of, where they are of several."""
-    studies = {study for node in images if (study := visits.study_of(node))}
+    of_study = {node.GetName(): study_of(node) for node in images}
+    studies = set(of_study.values()) - {0}
+    if studies and (loose := [name for name, study in of_study.items() if not study]):
+        return [
+            _("Of no study, so perhaps of another patient: {names}.").format(names=", ".join(loose))
+        ]
     if len(studies) < 2:
         return []
     known = visits.visits(images)

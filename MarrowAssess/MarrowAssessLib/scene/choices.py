@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import slicer
 from PDFFMapperLib.images.patient import PatientFacts, shown_age
 from PDFFMapperLib.scene.origin import dicom_file
+from PDFFMapperLib.scene.studies import study_of
 from PDFFMapperLib.scene.volumes import facts_from_node, set_fact, volume_from_node
 
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.parameter_names import NOT_KNOWN, VOLUME_PARAMETERS
-from MarrowAssessLib.scene.images import grid_node, guess_inputs, map_contrast, shown_first
+from MarrowAssessLib.scene.images import (
+    grid_node,
+    guess_contrast,
+    guess_inputs,
+    map_contrast,
+    shown_first,
+)
 from MarrowAssessLib.scene.markups import region_markups
 from MarrowAssessLib.scene.segments import drawn_on
-from MarrowAssessLib.scene.visits import Visit, of_one_visit, regions_of
+from MarrowAssessLib.scene.visits import Visit, of_one_visit, patients_of, regions_of, visits
 from MarrowAssessLib.study.acquisition_facts import KEYWORDS
 
 GROUND = "MarrowAssessGround"  # attribute of a volume: the role it was guessed, and why
@@ -73,6 +80,11 @@ def scalar_volumes() -> list[slicer.vtkMRMLScalarVolumeNode]:
     ]
 
 
+def images_of_no_study() -> tuple[slicer.vtkMRMLScalarVolumeNode, ...]:
+    """The images that lie in no study and may be measured."""
+    return tuple(node for node in scalar_volumes() if not study_of(node) and guess_contrast(node))
+
+
 def choose_guessed(
     parameters: object,
     nodes: Iterable[slicer.vtkMRMLScalarVolumeNode],
@@ -104,19 +116,59 @@ def choose_guessed(
     if parameters.sex == NOT_KNOWN and guess.patient.sex in ("F", "M"):
         parameters.sex = guess.patient.sex
     segmentations = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    segmentations = of_one_visit(segmentations, chosen_volumes(parameters).values())
+    segmentations = _drawn_here(segmentations, list(chosen_volumes(parameters).values()))
     if parameters.segmentation is None and len(segmentations) == 1:
         parameters.segmentation = segmentations[0]
     return found
 
 
-def choose_visit(parameters: object, visit: Visit) -> None:
-    """Choose a visit's images, regions and age in place of those of another; see choose_guessed."""
+def _drawn_here(
+    segmentations: Iterable[slicer.vtkMRMLSegmentationNode],
+    images: Sequence[slicer.vtkMRMLScalarVolumeNode],
+) -> list[slicer.vtkMRMLSegmentationNode]:
+    """Those of the images' visit; regions in no study are of the one that they were drawn in."""
+    of_study = bool(images) and all(map(study_of, images))
+
+    def fits(source: slicer.vtkMRMLVolumeNode | None) -> bool:
+        if source is None or source in images:
+            return True
+        return bool(of_one_visit([source], images)) and not (of_study and not study_of(source))
+
+    return [one for one in of_one_visit(segmentations, images) if fits(drawn_on(one))]
+
+
+def choose_loaded(parameters: object, nodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> bool:
+    """Choose images that were loaded, unless they may belong to the chosen ones; whether it did.
+
+    They belong to them where they are of one visit. What is not chosen yet is left to
+    `choose_guessed`.
+    """
+    chosen = list(chosen_volumes(parameters).values())
+    if not chosen or not nodes:
+        return False
+    if any(study_of(node) for node in of_one_visit(nodes, chosen)):
+        return False
+    visit = (visits(nodes) or [Visit((), "", tuple(nodes))])[-1]
+    choose_visit(parameters, visit, another=0 in patients_of(nodes))
+    return True
+
+
+def choose_visit(parameters: object, visit: Visit, another: bool = False) -> None:
+    """Choose a visit's images, regions and age in place of those of another; see choose_guessed.
+
+    What else is known of another patient is forgotten: sex, spectra, scores and the like. Where
+    the hierarchy names no patient, `another` tells that it is one.
+    """
+    another |= patients_of(chosen_volumes(parameters).values()) != patients_of(visit.images)
     with slicer.util.NodeModify(parameters.parameterNode):
         for name in VOLUME_PARAMETERS.values():
             setattr(parameters, name, None)
         parameters.segmentation = regions_of(visit)
         parameters.ageYears = -1.0  # of another day
+        if another:
+            parameters.sex, parameters.earlierVisit, parameters.earlierRegions = NOT_KNOWN, "", None
+            parameters.spectra = parameters.ute = parameters.scores = ""
+            parameters.glucoseMmolL = parameters.fieldStrengthT = 0.0
         choose_guessed(parameters, visit.images)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import slicer
+from PDFFMapperLib.scene.studies import study_of
 from PDFFMapperLib.scene.volumes import facts_from_node
 
 
@@ -25,13 +26,6 @@ class Visit:
     items: tuple[int, ...]
     name: str
     images: tuple[slicer.vtkMRMLScalarVolumeNode, ...]
-
-
-def study_of(node: slicer.vtkMRMLNode) -> int:
-    """The item of the study that a node lies in, 0 where there is none."""
-    hierarchy = _hierarchy()
-    item = hierarchy.GetItemByDataNode(node)
-    return hierarchy.GetItemAncestorAtLevel(item, "Study") if item else 0
 
 
 def visits(images: Iterable[slicer.vtkMRMLScalarVolumeNode]) -> list[Visit]:
@@ -85,17 +79,29 @@ def of_one_visit(
 ) -> list[slicer.vtkMRMLNode]:
     """Those of these nodes that are of the visit of the chosen ones, else of the newest.
 
-    What lies in no study may belong to any, and stays.
+    What lies in no study may belong to any, and stays; chosen images of no study are those of no
+    other.
     """
-    nodes = list(nodes)
+    nodes, chosen = list(nodes), list(chosen)
     known = visits(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"))
     wanted = {study for one in chosen if (study := study_of(one))}
+    if chosen and not wanted:
+        return [one for one in nodes if not study_of(one)]
     if not wanted:
         held = {study_of(one) for one in nodes}
         newest = [one for one in known if held & set(one.items)][-1:]
         wanted = {item for one in newest for item in one.items}
     wanted |= {item for one in known if wanted & set(one.items) for item in one.items}
     return [one for one in nodes if not wanted or study_of(one) in wanted | {0}]
+
+
+def patients_of(nodes: Iterable[slicer.vtkMRMLNode]) -> set[int]:
+    """The items of the patients that nodes are of, 0 for one that is not known."""
+    hierarchy = _hierarchy()
+    return {
+        hierarchy.GetItemAncestorAtLevel(study, "Patient") if (study := study_of(node)) else 0
+        for node in nodes
+    }
 
 
 def regions_of(visit: Visit) -> slicer.vtkMRMLSegmentationNode | None:

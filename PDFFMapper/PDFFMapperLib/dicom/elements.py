@@ -21,7 +21,8 @@ FACTS = [
     "RescaleSlope", "RescaleIntercept", "RescaleType", "BitsStored", "ReconstructionMethod",
 ]  # fmt: skip
 _STRUCTURE = [
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyDate", "SeriesDate",
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "StudyDescription",
+    "StudyDate", "SeriesDate",
     "AcquisitionDate", "PatientAge", "PatientBirthDate", "PatientID", "PatientSex",
     "InstanceNumber", "AcquisitionNumber", "ImagePositionPatient", "ImageOrientationPatient",
     "PixelSpacing", "Rows",

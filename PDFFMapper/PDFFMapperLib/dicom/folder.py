@@ -8,7 +8,6 @@ identifiers and dates never enter a volume's attributes; age and sex are kept ap
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import os
 import warnings
@@ -34,7 +33,7 @@ from PDFFMapperLib.dicom.frames import Frame, flattened_frames, frames_of_file
 from PDFFMapperLib.dicom.header import NotDicom, read_header
 from PDFFMapperLib.dicom.sorting import sort_frames
 from PDFFMapperLib.dicom.volume import DicomVolume, read_volumes, volumes_of_series
-from PDFFMapperLib.images.patient import PatientFacts
+from PDFFMapperLib.images.patient import PatientFacts, short_key
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.progress import Progress, tell
 
@@ -42,6 +41,21 @@ _DICOMDIR = "1.2.840.10008.1.3.10"
 _OBJECTS = "DICOM objects without images in space were left out"
 _RAW, _RAW_CT = "Raw Data Storage", " (raw data of a CT)"
 _IMAGES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+@dataclass(frozen=True)
+class DicomStudy:
+    """The study of a series.
+
+    Attributes:
+        key: short hash of its UID, see `short_key`; "" without one.
+        date: as DICOM writes it, "" where it is not known.
+        description: as typed at the scanner.
+    """
+
+    key: str = ""
+    date: str = ""
+    description: str = ""
 
 
 @dataclass
@@ -58,6 +72,7 @@ class DicomSeries:
         facts: what one of its headers says of the acquisition, also where there is a problem.
         patient_key: hash of the patient's identifier, to tell two patients apart; "" without one.
             It is not to be written anywhere.
+        study: of its first header.
     """
 
     key: str
@@ -68,6 +83,7 @@ class DicomSeries:
     problem: str = ""
     facts: dict[str, object] = field(default_factory=dict)
     patient_key: str = ""
+    study: DicomStudy = DicomStudy()
 
     @property
     def attributes(self) -> dict[str, object]:
@@ -339,13 +355,16 @@ def _unusable(header: Dataset, bytes_left: int) -> str:
 
 def _sort_series(found: _Found) -> DicomSeries:
     """Sort the frames of a series into volumes and check that none lacks a slice."""
-    key = hashlib.sha256(found.uid.encode()).hexdigest()[:10]
+    key = short_key(found.uid)
     try:
         header = found.header
         description = str(header.get("SeriesDescription") or header.get("ProtocolName") or "")
         series = DicomSeries(key, description.strip() or "unnamed", [], patient_of(header))
-        if identifier := str(header.get("PatientID") or "").strip():
-            series.patient_key = hashlib.sha256(identifier.encode()).hexdigest()[:10]
+        series.patient_key = short_key(_text(header, "PatientID"))
+        uid, *told = (
+            _text(header, f"Study{one}") for one in ("InstanceUID", "Date", "Description")
+        )
+        series.study = DicomStudy(short_key(uid), *told)
         label = f"Series {header.get('SeriesNumber') or key} '{series.description}'"
         series.facts = attributes_of(_first_frame(found))
         if found.copies:
@@ -373,6 +392,10 @@ def _sort_series(found: _Found) -> DicomSeries:
     except Exception as error:  # a header value that pydicom cannot convert
         problem = f"Series {key} cannot be read: a header is damaged ({type(error).__name__})."
         return DicomSeries(key, "damaged", [], PatientFacts(), [], problem)
+
+
+def _text(header: Dataset, keyword: str) -> str:
+    return str(header.get(keyword) or "").strip()
 
 
 def _upside_down(header: Dataset) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 
@@ -54,3 +55,8 @@ def shown_age(age_years: float | None) -> float | None:
     if age_years is None:
         return None
     return round(age_years * 12) / 12 if age_years < 2 else round(age_years, 1)
+
+
+def short_key(identifier: str) -> str:
+    """A short hash of a UID or identifier: the same for the same; "" of none."""
+    return hashlib.sha256(identifier.encode()).hexdigest()[:10] if identifier else ""

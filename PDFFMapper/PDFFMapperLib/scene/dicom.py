@@ -25,6 +25,7 @@ from PDFFMapperLib.images.volume import SourceSlices, Volume
 from PDFFMapperLib.maps.progress import Progress, share, tell
 from PDFFMapperLib.scene.folders import put_in_folder
 from PDFFMapperLib.scene.origin import instances_of, keep_patient
+from PDFFMapperLib.scene.studies import put_in_study
 from PDFFMapperLib.scene.volumes import ijk_to_world, volume_to_node
 
 _LISTING = 0.3  # of the time is for headers
@@ -222,8 +223,9 @@ def _loaded(
             if volume.slices is not None:
                 node.SetAttribute(_TOKEN, uuid.uuid4().hex)
                 _slices[node.GetAttribute(_TOKEN)] = volume.slices
+        put_in_study(made, one.study, one.patient_key)
         if len(made) > 1:
-            put_in_folder(one.description, made)
+            put_in_folder(one.description, made, beside=made[0])
         nodes += made
         notes += [*one.notes, *(note for volume in of_series for note in volume.notes)]
     notes += [f"Left out: {problem}" for problem in broken]

@@ -14,10 +14,10 @@ def put_in_folder(
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     parent = hierarchy.GetSceneItemID()
     if beside is not None:
-        parent = hierarchy.GetItemParent(_item(hierarchy, beside)) or parent
+        parent = hierarchy.GetItemParent(item_of(hierarchy, beside)) or parent
     folder = hierarchy.CreateFolderItem(parent, name)
     for node in nodes:
-        hierarchy.SetItemParent(_item(hierarchy, node), folder)
+        hierarchy.SetItemParent(item_of(hierarchy, node), folder)
     return folder
 
 
@@ -25,11 +25,12 @@ def put_beside(node: slicer.vtkMRMLNode, other: slicer.vtkMRMLNode) -> None:
     """Put a node where another one lies, as into its study."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     hierarchy.SetItemParent(
-        _item(hierarchy, node), hierarchy.GetItemParent(_item(hierarchy, other))
+        item_of(hierarchy, node), hierarchy.GetItemParent(item_of(hierarchy, other))
     )
 
 
-def _item(hierarchy: slicer.vtkMRMLSubjectHierarchyNode, node: slicer.vtkMRMLNode) -> int:
+def item_of(hierarchy: slicer.vtkMRMLSubjectHierarchyNode, node: slicer.vtkMRMLNode) -> int:
+    """The item of a node, made where there is none."""
     # The desktop makes items for nodes by itself; without it they have to be made.
     return hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(
         hierarchy.GetSceneItemID(), node

@@ -19,6 +19,7 @@ from PDFFMapperLib.maps.recipe import IMAGE, REGION, Family, Input, Option, Reci
 from PDFFMapperLib.recipes import FAMILIES
 from PDFFMapperLib.scene.frames import Frame, frames_from_nodes, set_frame_fact
 from PDFFMapperLib.scene.origin import dicom_file
+from PDFFMapperLib.scene.studies import study_of
 
 if TYPE_CHECKING:  # what computes is imported when maps are made
     from PDFFMapperLib.images.volume import Volume
@@ -215,6 +216,32 @@ def choose_defaults(
         if ready and chosen_recipe(parameters, family) not in ready:
             setattr(parameters, family.parameter, ready[0].choice)
     return any(by_role.get(role) for role in inputs)
+
+
+def choose_loaded(parameters: object, nodes: Sequence[slicer.vtkMRMLVolumeNode]) -> bool | None:
+    """Choose images that were loaded in place of those of another study, and forget its regions.
+
+    Returns:
+        Whether it did; None where nothing was chosen, which is left to `choose_defaults`.
+    """
+    inputs = {one.parameter for family in FAMILIES for one in family.inputs}
+    held = [getattr(parameters, name) for name in inputs]
+    chosen = {
+        one for found in held for one in ([found] if hasattr(found, "GetID") else found or [])
+    }
+    studies = {study_of(node) for node in chosen if node is not None}
+    if not studies:
+        return None
+    if studies & {study_of(node) for node in nodes} - {0}:
+        return False
+    for node in chosen:
+        forget_node(parameters, node)
+    for option in (one for family in FAMILIES for one in family.options if one.parameter):
+        if option.type in (IMAGE, REGION):
+            setattr(parameters, option.parameter, None)
+    parameters.mapNodes = []
+    choose_defaults(parameters, nodes)
+    return True
 
 
 def _ute_series(
