@@ -2419,7 +2419,9 @@ def test_a_saved_scene_is_shown_as_it_was_left(panel, sample, tmp_path):
     from MarrowAssessLib.scene.files import load_scene, save_scene
 
     applied(panel)
+    wait()  # the sample's images have been taken
     panel._parameterNode.erosionMm = 1.0
+    panel._parameterNode.t2Volume = None
     panel.ui.applyButton.click()
     rows = [(row.site, row.quantity, row.value) for row in panel.results.rows]
     save_scene(tmp_path / "scene.mrb")
@@ -2433,6 +2435,7 @@ def test_a_saved_scene_is_shown_as_it_was_left(panel, sample, tmp_path):
     assert panel.ui.showChartButton.enabled and not panel.ui.exportButton.enabled
     panel._parameterNode.segmentation.GetSegmentation().RemoveSegment("L2 marrow")
     wait()  # an edit measures again, as it did before
+    assert panel._parameterNode.t2Volume is None  # what was not chosen is not chosen by itself
     assert panel.ui.exportButton.enabled
     assert "L2" not in shown_pdff(panel)
 

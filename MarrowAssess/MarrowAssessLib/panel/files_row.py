@@ -64,7 +64,7 @@ class FilesRow:
         names = ("spectra", "ute", "scores")
         chosen = any(getattr(parameters, name) for name in names) if parameters else False
         emptied, self._chosen = self._chosen and not chosen, chosen
-        if not anew and not emptied:
+        if not anew and (not emptied or self._ui.filesHintLabel.text):  # what is refused stays
             return
         for one in (self._spectra, self._ute):
             one.line.text = getattr(parameters, one.choice) if parameters else ""

@@ -49,8 +49,13 @@ class ImagesRow:
         self._ui.imagesCollapsibleButton.collapsed = True
 
     def onAdded(self, node: slicer.vtkMRMLNode) -> None:
-        """An image that is loaded while the panel is open may be one that is missing."""
-        if self._frame.parameters and node.GetClassName() == "vtkMRMLScalarVolumeNode":
+        """An image that is loaded while the panel is open may be one that is missing.
+
+        Those of a scene that is opened are left as they were chosen there.
+        """
+        if slicer.mrmlScene.IsImporting():
+            self._new = []  # its images may have the IDs of those before
+        elif self._frame.parameters and node.GetClassName() == "vtkMRMLScalarVolumeNode":
             self._new.append(node.GetID())
             self._timer.start()
 
