@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from PDFFMapperLib.diffusion.noise import rician_mean
+from PDFFMapperLib.water_fat.signal_mask import blocks_of
 
 _BLOCK = 4  # voxels in plane
 _FEW = 0.05  # share of the blocks, below which the darkest need not be air
@@ -34,7 +35,7 @@ def level_of_air(first: np.ndarray, last: np.ndarray) -> float:
     Args:
         first, last: images of the lowest and the highest b, shape (slices, rows, columns).
     """
-    low, high = (np.nan_to_num(_blocks(one)) for one in (first, last))
+    low, high = (np.nan_to_num(blocks_of(one, _BLOCK)) for one in (first, last))
     full = ((low > 0) & (high > 0)).mean(-1) > 0.9
     low, high = low[full], high[full]
     larger = np.maximum(low.mean(-1), high.mean(-1))
@@ -55,15 +56,6 @@ def _likeness(one: np.ndarray, other: np.ndarray) -> float:
     one, other = (values - values.mean(-1, keepdims=True) for values in (one, other))
     scale = np.sqrt((one**2).sum(-1) * (other**2).sum(-1))
     return float(np.median((one * other).sum(-1) / np.maximum(scale, np.finfo(float).tiny)))
-
-
-def _blocks(image: np.ndarray) -> np.ndarray:
-    """Values of an image by squares in plane, shape (blocks, values)."""
-    slices, rows, columns = image.shape
-    high, wide = min(_BLOCK, rows), min(_BLOCK, columns)
-    image = image[:, : rows // high * high, : columns // wide * wide]
-    blocks = image.reshape(slices, rows // high, high, columns // wide, wide)
-    return blocks.swapaxes(2, 3).reshape(-1, high * wide)
 
 
 def note_zeros(signal: np.ndarray, b_values: np.ndarray, notes: list[str]) -> None:

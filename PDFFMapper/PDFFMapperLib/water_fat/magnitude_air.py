@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-_BLOCK = 8  # voxels in plane
+from PDFFMapperLib.water_fat.signal_mask import blocks_of
+
 _RELATED = 0.4  # most correlation of a block of air between the first and the last echo
 _ALIKE = 1.3  # most ratio of the levels of a block in both
 _AS_DARK = 1.5  # times the dark blocks' level, up to which a block is air
@@ -33,7 +34,7 @@ def refuse_no_magnitudes(images: np.ndarray) -> None:
     Raises:
         ValueError: naming what they are.
     """
-    first, last = (_blocks(np.nan_to_num(images[n].astype(float))) for n in (0, -1))
+    first, last = (blocks_of(np.nan_to_num(images[n].astype(float))) for n in (0, -1))
     usable = ((first > 0).mean(-1) > 0.9) & ((last > 0).mean(-1) > 0.9)
     first, last = first[usable], last[usable]
     if len(first) < _LEAST_BLOCKS:
@@ -57,16 +58,6 @@ def refuse_no_magnitudes(images: np.ndarray) -> None:
                 f"These images are {name}, not magnitudes: so the noise of their air is scattered. "
                 "Give magnitudes, or real and imaginary images as such."
             )
-
-
-def _blocks(image: np.ndarray) -> np.ndarray:
-    """Values by squares in plane, shape (blocks, values)."""
-    high, wide = (min(_BLOCK, count) for count in image.shape[1:])
-    rows, columns = (
-        count // size for count, size in zip(image.shape[1:], (high, wide), strict=True)
-    )
-    image = image[:, : rows * high, : columns * wide]
-    return image.reshape(-1, rows, high, columns, wide).swapaxes(2, 3).reshape(-1, high * wide)
 
 
 def _spread(blocks: np.ndarray) -> float:

@@ -116,7 +116,7 @@ def _level_of_air(echoes: np.ndarray, decays: bool) -> tuple[float, float] | Non
     skipped = len(echoes) > 3  # of diffusion b = 0 may be averaged otherwise
     count = min(len(echoes) - skipped, _ECHOES_OF_AIR)
     some = np.linspace(skipped, len(echoes) - 1, count).round().astype(int)
-    blocks = np.nan_to_num([_blocks(np.abs(echoes[n])) for n in some], posinf=0)
+    blocks = np.nan_to_num([blocks_of(np.abs(echoes[n])) for n in some], posinf=0)
     blocks = blocks[:, (blocks > 0).mean(-1).min(0) > 0.9]
     largest = blocks.mean(-1).max(0)
     dark = largest < 1.4 * np.quantile(largest, _DARK) if largest.size else np.zeros(0, bool)
@@ -189,7 +189,7 @@ def background_noise(echoes: np.ndarray) -> float:
         return noise
     echo = np.nan_to_num(echoes[-1])
     finest = echo[..., 1:, 1:] - echo[..., :-1, 1:] - echo[..., 1:, :-1] + echo[..., :-1, :-1]
-    squares = _blocks(np.abs(finest) ** 2) if finest.size else np.zeros((0, 1))
+    squares = blocks_of(np.abs(finest) ** 2) if finest.size else np.zeros((0, 1))
     squares = np.median(squares[(squares > 0).mean(-1) > 0.9], -1)  # an edge does not count
     # Medians of the exponential distribution and of chi-squared with one degree of freedom.
     parts = 8 * math.log(2) if np.iscomplexobj(echo) else 4 * 0.455 * _RAYLEIGH_SD**2
@@ -265,10 +265,10 @@ def _gray_level(image: np.ndarray) -> float:
     return 0.0
 
 
-def _blocks(image: np.ndarray) -> np.ndarray:
+def blocks_of(image: np.ndarray, size: int = _BLOCK) -> np.ndarray:
     """Values of an image, shape (slices, rows, columns), by squares in plane: (blocks, values)."""
     slices, rows, columns = image.shape
-    high, wide = min(_BLOCK, rows), min(_BLOCK, columns)
+    high, wide = min(size, rows), min(size, columns)
     image = image[:, : rows // high * high, : columns // wide * wide]
     blocks = image.reshape(slices, rows // high, high, columns // wide, wide)
     return blocks.swapaxes(2, 3).reshape(-1, high * wide)
