@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 
 from PDFFMapperLib.diffusion.adc import AdcFit, fit_adc
-from PDFFMapperLib.diffusion.floor import note_floor
 from PDFFMapperLib.diffusion.ivim import IvimFit, fit_ivim, fit_ivim_segmented
 from PDFFMapperLib.diffusion.ivim_bayes import IvimPosterior, fit_ivim_hierarchical
 from PDFFMapperLib.diffusion.kurtosis import KurtosisFit, fit_kurtosis
@@ -112,7 +111,8 @@ def model_choice(
     choice = choose_model(
         series.signal, series.b_values, **_options(series, settings), progress=progress
     )
-    facts = _facts(series, choice.ivim, settings, settings.noise == "rician")
+    series.note_floor(_taken_off(choice.ivim, settings))
+    facts = _facts(series, choice.ivim, settings)
     maps = [_model_map(choice, series.like, facts)]
     for fit, names in (
         (choice.mono_exponential, ("ADC",)),
@@ -133,8 +133,8 @@ def _fitted(
     series = diffusion_series(images, settings)
     options = _options(series, settings)
     fit = fit_series(series.signal, series.b_values, **options, **more, progress=progress)
-    corrects = settings.noise == "rician" and more.get("method") != "wls"
-    facts = _facts(series, fit, settings, corrects)
+    series.note_floor(np.nan if more.get("method") == "wls" else _taken_off(fit, settings))
+    facts = _facts(series, fit, settings)
     maps = _maps(fit, series, facts)
     if settings.choose_model:
         choice = choose_model(series.signal, series.b_values, **{**options, "sigma": fit.sigma})
@@ -151,14 +151,13 @@ def _options(series: DiffusionSeries, settings: SimpleNamespace) -> dict[str, ob
     }
 
 
-def _facts(
-    series: DiffusionSeries, fit: Fit, settings: SimpleNamespace, corrects: bool
-) -> dict[str, object]:
+def _taken_off(fit: Fit, settings: SimpleNamespace) -> float:
+    """Noise whose floor a fit takes off; NaN for none."""
+    return float(np.median(fit.sigma)) if settings.noise == "rician" else np.nan
+
+
+def _facts(series: DiffusionSeries, fit: Fit, settings: SimpleNamespace) -> dict[str, object]:
     sigma = np.asarray(fit.sigma, dtype=float)
-    if series.b_values.size > 2 or series.sigma is not None:  # else the series has told it
-        known = float(np.median(sigma)) if corrects else np.nan
-        ends = series.signal[..., [0, -1]][series.mask]
-        note_floor(ends, series.air, known, series.b_values[-1], series.notes)
     listed = ", ".join(f"{b:g}" for b in series.b_values)
     return {
         "summary": f"b-values (s/mm^2): {listed}; noise SD of one image "

@@ -15,7 +15,7 @@ from PDFFMapperLib.diffusion.decay import (
     note_drop,
     without_copies,
 )
-from PDFFMapperLib.diffusion.floor import level_of_air, note_zeros
+from PDFFMapperLib.diffusion.floor import level_of_air, note_floor, note_zeros
 from PDFFMapperLib.diffusion.motion import note_motion
 from PDFFMapperLib.diffusion.noise import sigma_from_background, sigma_from_repeats
 from PDFFMapperLib.diffusion.scheme import diffusion_scheme, trace_weighted
@@ -51,6 +51,16 @@ class DiffusionSeries:
     mask: np.ndarray | None = None
     air: float = np.nan
     notes: list[str] = field(default_factory=list)
+
+    def note_floor(self, sigma: float = np.nan) -> None:
+        """Add a note where a floor draws the ADC down; of two b-values without noise one stands.
+
+        Args:
+            sigma: noise whose floor the fit takes off; NaN for none.
+        """
+        if self.b_values.size > 2 or self.sigma is not None:
+            ends = self.signal[..., [0, -1]][self.mask]
+            note_floor(ends, self.air, sigma, self.b_values[-1], self.notes)
 
 
 def diffusion_series(images: Sequence[Volume], settings: SimpleNamespace) -> DiffusionSeries:

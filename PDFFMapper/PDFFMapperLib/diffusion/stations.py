@@ -13,7 +13,6 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from PDFFMapperLib.diffusion.floor import note_floor
 from PDFFMapperLib.diffusion.series import DiffusionSeries, diffusion_series
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.progress import Progress, tell
@@ -129,11 +128,9 @@ def station(series: DiffusionSeries) -> Station:
     with np.errstate(divide="ignore", invalid="ignore"):
         for n, weight in enumerate(per_log):
             adc += weight * np.log(series.signal[..., n], dtype=np.float32)
-    adc[~(np.isfinite(adc) & (True if series.mask is None else series.mask))] = np.nan
+    adc[~(np.isfinite(adc) & series.mask)] = np.nan
     like = series.like
-    if b.size > 2 and series.mask is not None:  # of two, the series has told it
-        ends = series.signal[..., [0, -1]][series.mask]
-        note_floor(ends, series.air, np.nan, b[-1], series.notes)
+    series.note_floor()
     return Station(
         like.with_array(np.ascontiguousarray(series.signal[..., b.argmin()], np.float32), "low b"),
         like.with_array(np.ascontiguousarray(series.signal[..., b.argmax()], np.float32), "high b"),
