@@ -94,8 +94,8 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.frame = frame = PanelFrame(ui, self.onParametersModified, self.onJobDone, REHEARSAL)
         self.ahead = WorkAhead(frame)
         self._watch = RegionWatch(self.onRegionsModified)
-        self.visit = VisitRow(ui, frame, logic)
-        self.images = ImagesRow(ui, frame, logic, self.visit)
+        self.visit = VisitRow(ui, frame, logic, self.onAnotherStudy)
+        self.images = ImagesRow(ui, frame, logic, self.visit, self.onAnotherStudy)
         self.folder = FolderRow(
             ui, frame, self.images.chosen, self.images.takeAgain, self.images.takeLoaded
         )
@@ -190,6 +190,11 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.files.show()
         self.onParametersModified()
         self.results.show()
+
+    def onAnotherStudy(self) -> None:
+        """Another study was chosen: what was typed for the one before, and refused, is gone."""
+        for row in (self.age, self.visit, self.files):
+            row.show()
 
     def setParameterNode(self, parameterNode) -> None:
         """Connect the panel with another parameter node, or with none."""

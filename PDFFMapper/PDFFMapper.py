@@ -61,6 +61,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.tabs = []
         self._shown = None  # the choices that the panel shows
         self._volumesTimer = None
+        self._new = []  # IDs of images that were loaded while the panel is open
 
     def setup(self) -> None:
         """Build the panel; called when the module is opened first, and `enter` after it."""
@@ -99,6 +100,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.tabWidget.connect("currentChanged(int)", self.onTab)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.sendButton.connect("clicked(bool)", self.onSendButton)
+        self.ui.statusLabel.connect("linkActivated(QString)", self.onStatusLink)
         self.checkCanApply()
         if self.parent.isEntered:  # reloaded while it is open; nobody enters it again
             self.enter()
@@ -130,6 +132,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The parameter node goes with the scene, and all that was said of it; a job ends."""
         self.frame.cancel()
         self.setParameterNode(None)
+        self._new = []
         self.say("")
         self.folder.say("")
 
@@ -146,16 +149,55 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onNodeAdded(self, caller, event, node) -> None:
         """Images that are loaded while the panel is open may be those that are missing."""
         if self.frame.parameters and node.IsA("vtkMRMLVolumeNode"):
+            self._new.append(node.GetID())
             self._volumesTimer.start()
 
     def takeNewVolumes(self) -> None:
-        """Choose what was loaded, where nothing is chosen yet."""
-        if self.frame.parameters and not self.frame.running:
-            self.chooseDefaults()
+        """Choose what was loaded where nothing is chosen yet; else offer it."""
+        if self.frame.parameters and not self.frame.running and not self.chooseDefaults():
+            self.offerNew()
 
-    def chooseDefaults(self) -> None:
+    def chooseDefaults(self) -> bool:
         """Choose what the scene holds where nothing is chosen; a tab that can map it comes up."""
-        if self.logic.chooseDefaultInputs(self.frame.parameters):
+        chosen = self.logic.chooseDefaultInputs(self.frame.parameters)
+        if chosen:
+            self._new = []
+            self.bringReadyTab()
+        return chosen
+
+    def offerNew(self) -> None:
+        """Say what was loaded beside the chosen images, which are not given up unasked."""
+        from html import escape
+
+        from PDFFMapperLib.scene.mapping import choose_beside
+
+        new = self.newImages()
+        if not new:
+            self._new = []
+            return
+        said = _("{count} images were loaded beside the chosen ones, such as '{name}':")
+        links = [f'<a href="in place">{_("take them in place of the chosen ones")}</a>']
+        if choose_beside(self.frame.parameters, new, really=False):
+            links.append(f'<a href="beside">{_("add them")}</a>')
+        said = escape(said.format(count=len(new), name=new[0].GetName()))
+        self.say(f"{said} {', '.join(links)}")
+
+    def newImages(self):
+        """What was loaded and may be mapped, and is not chosen."""
+        from PDFFMapperLib.scene.mapping import not_chosen
+
+        nodes = [slicer.mrmlScene.GetNodeByID(one) for one in self._new]
+        return not_chosen(self.frame.parameters, [node for node in nodes if node])
+
+    def onStatusLink(self, link) -> None:
+        """Take the images that were offered."""
+        from PDFFMapperLib.scene.mapping import choose_beside, choose_in_place
+
+        parameters, new = self.frame.parameters, self.newImages()
+        self._new = []
+        self.say("")
+        if new and not self.frame.running:
+            (choose_in_place if link == "in place" else choose_beside)(parameters, new)
             self.bringReadyTab()
 
     def bringReadyTab(self) -> None:
@@ -251,7 +293,11 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         missing = self.tab().missing()
         self.ui.applyButton.enabled = not missing
         self.ui.applyButton.toolTip = missing or self.tab().makes()
-        self.ui.sendButton.enabled = bool(parameters and any(parameters.mapNodes))
+        made = [one for one in parameters.mapNodes if one] if parameters else []
+        self.ui.sendButton.enabled = bool(made) and self.logic.isMeasured(made)
+        does = _("Choose the maps just made as inputs of MarrowAssess and open it.")
+        without = _("None of these maps is one that MarrowAssess measures.")
+        self.ui.sendButton.toolTip = without if made and not self.ui.sendButton.enabled else does
         self.folder.check()
 
     def onApplyButton(self) -> None:
@@ -282,7 +328,9 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         try:
             nodes = self.logic.mapParameters(parameters, tab.family, self.frame.progress)
         except ValueError as error:
-            raise ValueError(tab.in_titles(str(error))) from error
+            said = tab.in_titles(str(error))
+            tab.unfold_for(said)
+            raise ValueError(said) from error
         if nodes is None:
             self.say(_("Canceled; nothing was changed."))
             return
@@ -514,6 +562,18 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
 
         return choose_defaults(parameters, slicer.util.getNodesByClass("vtkMRMLVolumeNode"))
 
+    def isMeasured(self, nodes) -> bool:
+        """Whether MarrowAssess measures any of these maps, or the images of fat fractions."""
+        from MarrowAssessLib.scene.images import map_contrast
+
+        return any(map_contrast(node) or self._isFraction(node) for node in nodes)
+
+    def _isFraction(self, node) -> bool:
+        """Whether it is a fat fraction that is no PDFF, which is measured from its images."""
+        from PDFFMapperLib.scene.volumes import facts_from_node
+
+        return str(facts_from_node(node).get("Map", "")).startswith("FF")
+
     def sendToMarrowAssess(self, nodes, parameters=None) -> None:
         """Choose maps as inputs of the MarrowAssess module.
 
@@ -529,15 +589,13 @@ class PDFFMapperLogic(ScriptedLoadableModuleLogic):
         """
         from PDFFMapperLib.recipes import FAMILIES
         from PDFFMapperLib.scene.mapping import chosen_recipe
-        from PDFFMapperLib.scene.volumes import facts_from_node
 
         from MarrowAssess import MarrowAssessLogic
 
         logic = MarrowAssessLogic()
         chosen = logic.getParameterNode()
         sent = logic.chooseMaps(chosen, nodes)
-        fractions = [str(facts_from_node(node).get("Map", "")).startswith("FF") for node in nodes]
-        if parameters and any(fractions):
+        if parameters and any(map(self._isFraction, nodes)):
             for one in chosen_recipe(parameters, FAMILIES[0]).inputs:
                 image = None if one.series else getattr(parameters, one.parameter)
                 if image is not None and hasattr(chosen, one.parameter):

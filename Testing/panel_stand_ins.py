@@ -440,6 +440,8 @@ def install(monkeypatch):
                 monkeypatch.setattr(parameter_class, key, value, raising=False)
     monkeypatch.setattr(slicer, "app", application(), raising=False)
     monkeypatch.setitem(sys.modules, "qt", qt_module())
+    monkeypatch.setitem(sys.modules, "ctk", types.ModuleType("ctk"))
+    sys.modules["ctk"].ctkCollapsibleButton = made_by_code(ctkCollapsibleButton)
     for kind in (qMRMLNodeComboBox, qMRMLCheckableNodeComboBox):
         monkeypatch.setattr(slicer, kind.__name__, made_by_code(kind), raising=False)
     monkeypatch.setattr(slicer.util, "loadUI", load_ui, raising=False)
@@ -471,8 +473,8 @@ def qt_module():
     """The ``qt`` module."""
     module = types.ModuleType("qt")
     module.QTimer = QTimer
-    for name in ("QWidget", "QFormLayout", "QComboBox", "QDoubleSpinBox", "QCheckBox",
-                 "QLineEdit", "QTableWidget"):  # fmt: skip
+    for name in ("QWidget", "QFormLayout", "QVBoxLayout", "QComboBox", "QDoubleSpinBox",
+                 "QCheckBox", "QLineEdit", "QTableWidget"):  # fmt: skip
         setattr(module, name, made_by_code(getattr(QtWidgets, name)))
     module.Qt = QtCore.Qt
     module.QTableWidgetItem = QtWidgets.QTableWidgetItem

@@ -91,7 +91,7 @@ def test_opening_the_panel_chooses_the_study_and_apply_shows_results(panel, samp
     type_into(panel.ui.ageLineEdit, "34")
     panel.ui.sexComboBox.setCurrentText("M")
     panel.ui.applyButton.click()
-    assert "L2 Marrow PDFF 4.0 %: below" in panel.ui.verdictLabel.text
+    assert "L2 Marrow PDFF 4.0&nbsp;%: below" in panel.ui.verdictLabel.text
     assert panel.ui.resultsTableView.node.GetNumberOfRows() > 50
     assert panel.ui.showChartButton.enabled and panel.ui.exportButton.enabled
     assert panel.ui.applyButton.text == "Apply"
@@ -637,7 +637,7 @@ def test_a_painted_segment_updates_the_results(panel, sample):
         full, sample.segmentation, "L3 marrow", sample.volumes["T1"]
     )
     wait()
-    assert "L3 Marrow PDFF 2.0 %: below" in panel.ui.verdictLabel.text
+    assert "L3 Marrow PDFF 2.0&nbsp;%: below" in panel.ui.verdictLabel.text
 
 
 def test_a_moved_point_updates_the_results(panel, sample):
@@ -834,7 +834,7 @@ def test_results_are_a_matrix_from_head_to_foot_colored_and_marked(panel, sample
     assert table.item(*cell_at(panel, "S1", "PDFF\n%")).text() == "42.0"  # no reference, no mark
     assert table.item(*cell_at(panel, "L3", "VBQ")) is None
     assert "look like pathologic marrow: L2 marrow" in panel.ui.verdictLabel.text
-    assert "L2 Marrow PDFF 4.0 %: below" in panel.ui.verdictLabel.text
+    assert "L2 Marrow PDFF 4.0&nbsp;%: below" in panel.ui.verdictLabel.text
     assert panel.ui.studyLabel.text.startswith(
         "Check that these are right:\nT1: T1 (by its name)\n"
     )
@@ -2113,7 +2113,9 @@ def test_colors_without_a_z_score_have_a_key(panel, sample):
 def test_what_is_said_without_a_z_score_stands_behind_a_link(panel, sample):
     applied(panel)
     brief = panel.ui.verdictLabel.text
-    assert brief.index("L2 Marrow PDFF 4.0 %: below") < brief.index("look like pathologic marrow")
+    assert brief.index("L2 Marrow PDFF 4.0&nbsp;%: below") < brief.index(
+        "look like pathologic marrow"
+    )
     assert brief.index("Unusual by what is published: L2 T1") < brief.index(" measurements, ")
     assert "of 41 at or below, 40 were" not in brief and "statements without a z-score" in brief
     label = panel.ui.verdictLabel.qobject
@@ -2179,7 +2181,7 @@ def test_measuring_needs_no_package_that_slicer_lacks(panel, sample, monkeypatch
     monkeypatch.setattr(packages, "missing_packages", lambda: ["numba>=0.60"])
     monkeypatch.setattr(packages, "ensure_packages", asked.append)
     applied(panel)
-    assert "L2 Marrow PDFF 4.0 %: below" in panel.ui.verdictLabel.text
+    assert "L2 Marrow PDFF 4.0&nbsp;%: below" in panel.ui.verdictLabel.text
     assert not asked
     from MarrowAssessLib.panel.words import ask_for_packages
 
@@ -2349,7 +2351,7 @@ def test_a_doubtful_region_has_no_verdict_until_it_is_judged_right(panel, sample
     from MarrowAssessLib.report.colors import NO_REFERENCE_COLOR
 
     applied(panel)
-    assert "L2 Marrow PDFF 4.0 %: below" in panel.ui.verdictLabel.text
+    assert "L2 Marrow PDFF 4.0&nbsp;%: below" in panel.ui.verdictLabel.text
     assert panel.ui.doubtRow.qobject.isHidden()
     segment = sample.segmentation.GetSegmentation().GetSegment("L2 marrow")
     segment.SetTag("MarrowAssess.Cautions", '["Its two halves lie apart."]')
@@ -2381,7 +2383,7 @@ def test_a_doubtful_region_has_no_verdict_until_it_is_judged_right(panel, sample
 
     panel.ui.rightButton.click()
     wait()
-    assert "L2 Marrow PDFF 4.0 %: below" in panel.ui.verdictLabel.text
+    assert "L2 Marrow PDFF 4.0&nbsp;%: below" in panel.ui.verdictLabel.text
     assert "look like pathologic marrow: L2 marrow" in panel.ui.verdictLabel.text
     assert panel.ui.doubtRow.qobject.isHidden()
     (row,) = [
@@ -2430,7 +2432,7 @@ def test_a_saved_scene_is_shown_as_it_was_left(panel, sample, tmp_path):
     assert panel.ui.ageLineEdit.text == "34 years"
     assert panel.ui.erosionSpinBox.value == 1.0
     assert [(row.site, row.quantity, row.value) for row in panel.results.rows] == rows
-    assert "L2 Marrow PDFF 4.0 %: below" in panel.ui.verdictLabel.text
+    assert "L2 Marrow PDFF 4.0&nbsp;%: below" in panel.ui.verdictLabel.text
     assert panel.ui.verdictLabel.text.endswith("As saved with the scene; Apply measures again.")
     assert panel.ui.showChartButton.enabled and not panel.ui.exportButton.enabled
     panel._parameterNode.segmentation.GetSegmentation().RemoveSegment("L2 marrow")
@@ -2573,7 +2575,8 @@ def test_segments_are_the_regions_of_ute_in_the_panel(mapper, tibia):
     data = ute_series([volume_from_node(one) for one in mapper.frame.parameters.uteNodes], NO_MORE)
     for name, mask in (("whole", whole), ("near", near)):
         (row, *_) = porosity_index(data, mask)
-        assert found[name, "PI"] == pytest.approx((row.value, row.lower, row.upper))
+        ends = row.value, row.lower, row.upper
+        assert found[name, "PI"] == pytest.approx(ends, rel=2e-4)  # to four digits
     outside = np.isnan(slicer.util.arrayFromVolume(made))
     assert outside[~whole].all() and outside[whole].mean() < 0.1
     # A region without a number keeps its row with the reason; none at all is refused.
@@ -2608,7 +2611,8 @@ def test_a_curve_drawn_in_the_scene_is_a_region_of_ute(mapper, tibia):
     inside[1, 10:41, 19:30] = True
     data = ute_series([volume_from_node(one) for one in mapper.frame.parameters.uteNodes], NO_MORE)
     (row, *_) = porosity_index(data, inside)
-    assert numbers_of(made)["front", "PI"] == pytest.approx((row.value, row.lower, row.upper))
+    ends = row.value, row.lower, row.upper
+    assert numbers_of(made)["front", "PI"] == pytest.approx(ends, rel=2e-4)
     assert np.isnan(slicer.util.arrayFromVolume(made))[~inside].all()
     slicer.mrmlScene.RemoveNode(curve)
     assert mapper.frame.parameters.uteMask is None
@@ -2825,9 +2829,13 @@ def test_what_may_be_no_ute_series_is_chosen_by_hand(mapper, echoes):
 def rows(tab):
     """The names of a tab's rows from top to bottom, of methods that are not shown as well."""
     names = {widgets[-1].qobject: name for name, widgets in tab._rows.items()}
-    form = tab.page.qobject.layout()  # what spans a row is its field as well
-    found = [form.itemAt(n, QFormLayout.FieldRole) for n in range(form.rowCount())]
-    return [names[item.widget()] for item in found]
+    found = []
+    for form in (tab.page.qobject.layout(), tab._section_form.qobject):
+        # What spans a row is its field as well.
+        fields = [form.itemAt(n, QFormLayout.FieldRole) for n in range(form.rowCount())]
+        found.append([one.widget() for one in fields])
+    assert found[0].pop() is tab._section.qobject  # the advanced ones stand last
+    return [names[one] for one in found[0] + found[1]]
 
 
 def test_rows_are_made_with_their_method_and_keep_their_order(mapper):
@@ -2842,7 +2850,9 @@ def test_rows_are_made_with_their_method_and_keep_their_order(mapper):
     assert [row for row in rows(tab) if row in first] == first
     inputs = [one.name for one in WATER_FAT.inputs]
     options = [one.name for one in WATER_FAT.options if one.parameter]
-    assert rows(tab) == ["method", *inputs, "frames", *options]
+    folded = [one.name for one in WATER_FAT.options if one.parameter and one.advanced]
+    open_ones = [one for one in options if one not in folded]
+    assert rows(tab) == ["method", *inputs, "frames", *open_ones, *folded]
 
 
 def test_what_rows_are_made_by_is_imported_once_slicer_has_started(desktop, monkeypatch):
@@ -2968,11 +2978,16 @@ def test_mapper_needs_the_t1_that_it_corrects_with(mapper):
 
 def test_maps_can_be_sent_after_the_scene_is_opened_again(mapper):
     mapper.enter()
-    made = volume_to_node(Volume(np.ones((1, 1, 2), np.float32), np.eye(4), "PDFF"))
+    facts = {"Map": "PDFF"}
+    made = volume_to_node(Volume(np.ones((1, 1, 2), np.float32), np.eye(4), "PDFF", facts))
     mapper.frame.parameters.mapNodes = [made]
     mapper.exit()
     mapper.enter()
     assert mapper.ui.sendButton.enabled
+    made = volume_to_node(Volume(np.ones((1, 1, 2), np.float32), np.eye(4), "PI", {"Map": "PI"}))
+    mapper.frame.parameters.mapNodes = [made]
+    assert not mapper.ui.sendButton.enabled
+    assert mapper.ui.sendButton.toolTip.startswith("None of these maps is one")
 
 
 def test_a_saved_scene_keeps_the_images_that_were_chosen(mapper, tmp_path):
@@ -3070,6 +3085,40 @@ def test_the_mapper_names_its_rows_where_the_command_names_options(mapper):
         assert "--" not in mapper.tab().in_titles(words)
 
 
+def test_advanced_options_are_folded_and_tell_what_was_changed(mapper):
+    mapper.enter()
+    ui, parameters = mapper.ui, mapper.frame.parameters
+    page, section = mapper.tabs[0].page, ui.pdffAdvanced
+    assert section.collapsed and section.text == "Advanced"
+    assert ui.fatSpectrum.isVisibleTo(page) and not ui.readout.isVisibleTo(page)
+    section.collapsed = False
+    assert ui.readout.isVisibleTo(page) and not hasattr(ui, "t1WaterMs")
+    ui.readout.setCurrentText("Bipolar")
+    ui.leaveOut.setText("6")
+    assert section.text == "Advanced, 2 changed"
+    ui.dixonInput.setCurrentText("water and fat")
+    assert section.text == "Advanced" and ui.exchanged.isVisibleTo(page)
+    assert not ui.readout.isVisibleTo(page)
+    ui.dixonInput.setCurrentText("echoes")
+    section.collapsed = True
+    mapper.exit()
+    mapper.enter()  # as a scene that is opened again
+    assert section.text == "Advanced, 2 changed" and parameters.readout == "bipolar"
+    ui.tabWidget.setCurrentIndex(1)
+    assert not hasattr(ui, "ivimAdvanced")  # none of its options is
+
+
+def test_a_refusal_opens_the_advanced_options_that_it_names(mapper):
+    for te_ms in (0.05, 2.2):
+        ute_echo(te_ms)
+    mapper.enter()
+    wait()
+    assert mapper.ui.uteAdvanced.collapsed
+    with pytest.raises(ValueError, match="Noise SD"):
+        mapper.onApplyButton()
+    assert not mapper.ui.uteAdvanced.collapsed
+
+
 def test_mapper_shows_nothing_of_the_patient_before(mapper):
     two_points()
     mapper.enter()
@@ -3090,6 +3139,34 @@ def test_images_loaded_while_the_mapper_is_open_are_chosen(mapper, desktop):
     assert mapper.frame.parameters.inPhaseVolume is in_phase
     assert mapper.ui.dixonInput.currentText == "in and opposed phase"
     assert mapper.ui.applyButton.enabled
+
+
+def test_images_loaded_beside_the_chosen_ones_are_offered(mapper, desktop):
+    """Dropped files come by themselves: nothing is given up or mixed unasked."""
+    mapper.enter()
+    echo = Volume(np.full((2, 3, 4), 9.0, np.float32), np.eye(4), "echo 1.2 ms", {"EchoTime": 1.2})
+    first = volume_to_node(echo, "mgre echo 1")
+    desktop.wait(0.5)
+    parameters, label = mapper.frame.parameters, mapper.ui.statusLabel
+    assert list(parameters.echoNodes) == [first] and label.text == ""
+    second = volume_to_node(echo, "mgre echo <2>")
+    desktop.wait(0.5)
+    assert list(parameters.echoNodes) == [first]
+    assert (
+        label.text.startswith(
+            "1 images were loaded beside the chosen ones, such as 'mgre echo &lt;2&gt;': <a"
+        )
+        or "&#x27;mgre echo &lt;2&gt;&#x27;" in label.text
+    )
+    mapper.onStatusLink("beside")
+    assert list(parameters.echoNodes) == [first, second] and label.text == ""
+    third = volume_to_node(echo, "mgre echo 3")
+    desktop.wait(0.5)
+    mapper.onStatusLink("in place")
+    assert list(parameters.echoNodes) == [third] and label.text == ""
+    volume_to_node(Volume(np.ones((1, 1, 2), np.float32), np.eye(4), "m", {"Map": "PDFF"}), "PDFF")
+    desktop.wait(0.5)
+    assert label.text == ""  # a map is no image to be mapped
 
 
 def test_a_removed_image_is_not_replaced_by_its_neighbor(mapper):

@@ -90,7 +90,7 @@ def study_to_answer(desk):
     desk.choose(panel.ui.sexComboBox, "M")
     desk.click(panel.ui.applyButton)
     words = panel.ui.verdictLabel.text
-    check("L2 Marrow PDFF 4.0 %: below" in words, f"The lesion is not told: {words}")
+    check("L2 Marrow PDFF 4.0&nbsp;%: below" in words, f"The lesion is not told: {words}")
     check(not panel.ui.show3DButton.checked, "Show 3D is pressed before anything was shown.")
     desk.shot("study_to_answer")
     for spelled in (True, False):
@@ -297,7 +297,7 @@ def a_doubtful_region_waits_for_a_look(desk):
     desk.click(panel.ui.lookButton)
     desk.click(panel.ui.rightButton)
     check(not segments.doubts(panel.results.segmentation), "The doubt stays.")
-    check("L1 Marrow PDFF 4.0 %: below" in panel.ui.verdictLabel.text, "It has no verdict.")
+    check("L1 Marrow PDFF 4.0&nbsp;%: below" in panel.ui.verdictLabel.text, "It has no verdict.")
 
 
 def column_from_one_click(desk):

@@ -49,7 +49,8 @@ class FilesRow:
         spectra, bones = ui.spectraLineEdit, ui.uteLineEdit
         self._spectra = _Fitted(spectra, "spectra", FIT_SPECTRA, _("No spectrum was fitted."))
         self._ute = _Fitted(bones, "ute", MEASURE_UTE, _("No bone was measured."))
-        self._chosen = False  # whether any is
+        self._lines = {"spectra": spectra, "ute": bones, "scores": ui.scoresLineEdit}
+        self._known = dict.fromkeys(self._lines, "")  # what the lines were told to be chosen
         self._scores = ""  # as they stood in the line, refused or not
         spectra.connect("editingFinished()", self.onSpectra)
         bones.connect("editingFinished()", self.onUte)
@@ -59,17 +60,20 @@ class FilesRow:
         ui.scoresButton.connect("clicked(bool)", self.onScoresButton)
 
     def show(self, anew: bool = True) -> None:
-        """Show what is chosen; unless `anew`, only that nothing is any more."""
+        """Show what is chosen; unless `anew`, where others have chosen it: what is typed stays.
+
+        What chooses another patient shows it anew: neither a refused file nor its hint is theirs.
+        """
         parameters = self._frame.parameters
-        names = ("spectra", "ute", "scores")
-        chosen = any(getattr(parameters, name) for name in names) if parameters else False
-        emptied, self._chosen = self._chosen and not chosen, chosen
-        if not anew and (not emptied or self._ui.filesHintLabel.text):  # what is refused stays
+        chosen = {name: getattr(parameters, name) if parameters else "" for name in self._lines}
+        others = [name for name, text in chosen.items() if anew or text != self._known[name]]
+        if not others:
             return
+        for name in others:
+            self._lines[name].text = self._known[name] = chosen[name]
         for one in (self._spectra, self._ute):
-            one.line.text = getattr(parameters, one.choice) if parameters else ""
-            one.refused = None
-        self._scores = self._ui.scoresLineEdit.text = parameters.scores if parameters else ""
+            one.refused = None if one.choice in others else one.refused
+        self._scores = self._ui.scoresLineEdit.text
         self._hint("")
 
     def onSpectraButton(self) -> None:
@@ -127,7 +131,7 @@ class FilesRow:
             if not isinstance(problem, ValueError):  # canceled, failed, or files that may be there
                 one.refused = None  # next time
         if not problem:
-            setattr(frame.parameters, one.choice, text)
+            self._choose(one.choice, text)
 
     def onScoresButton(self) -> None:
         """Ask for files of scores, and choose them beside those that are."""
@@ -149,7 +153,12 @@ class FilesRow:
         self._scores = text
         problem = _problem(lambda: [refuse_exploratory(read_score(one)) for one in listed(text)])
         self._hint(str(problem or ""))
-        parameters.scores = "" if problem else text  # no others than the line shows
+        self._choose("scores", "" if problem else text)  # no others than the line shows
+
+    def _choose(self, name: str, text: str) -> None:
+        """Choose files, which the line shows already."""
+        self._known[name] = text
+        setattr(self._frame.parameters, name, text)
 
     def _list(self, line: object, *new: str) -> None:
         """Add to what a line lists."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import slicer
@@ -22,14 +23,23 @@ LOADING_DELAY_MS = 150  # after an image was added, when its loader has named it
 class ImagesRow:
     """The selectors in a section that closes once images are chosen, and a line that names them."""
 
-    def __init__(self, ui: object, frame: PanelFrame, logic: object, visit: object) -> None:
+    def __init__(
+        self,
+        ui: object,
+        frame: PanelFrame,
+        logic: object,
+        visit: object,
+        another: Callable[[], None],
+    ) -> None:
         """Args:
         ui: the panel's widgets.
         frame: holds the parameter node.
         logic: the module's.
         visit: the VisitRow, which lists the studies that are loaded.
+        another: called when another study was chosen.
         """
         self._ui, self._frame, self._logic, self._visit = ui, frame, logic, visit
+        self._another = another
         self._new: list[str] = []  # IDs of images that were loaded while the panel is open
         self._timer = frame.timer(LOADING_DELAY_MS, self.takeNew)
         add_selectors(ui)
@@ -79,6 +89,7 @@ class ImagesRow:
         if parameters and choose_loaded(parameters, loaded.nodes):
             said = _("They are chosen in place of the images before; age and sex are of theirs.")
             loaded.notes.insert(0, said)
+            self._another()
         self._takeRegions(loaded)
 
     def _takeRegions(self, loaded: LoadedDicom) -> None:

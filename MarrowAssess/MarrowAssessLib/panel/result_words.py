@@ -60,12 +60,14 @@ def verdict_text(
 
 
 def _outside_line(row: ResultRow, dark: bool) -> str:
-    finding = f"{row.site} {row.quantity} {row.value}: {verdict_word(row.verdict)}"
+    value, expected = (  # a unit stays with its number
+        html.escape(one).replace(" ", "&nbsp;") for one in (row.value, row.expected)
+    )
+    named = html.escape(f"{row.site} {row.quantity}".strip())
+    finding = f"{named} {value}: {verdict_word(row.verdict)}"
     color, sign = VERDICT_COLORS[row.verdict][int(dark)], MARKS[row.verdict]
-    finding = html.escape(finding.strip())
     return _("{finding} the expected {range}").format(
-        finding=f'<span style="color:{color}">{sign} <b>{finding}</b></span>',
-        range=html.escape(row.expected).replace(" ", "&nbsp;"),  # a unit stays with its number
+        finding=f'<span style="color:{color}">{sign} <b>{finding}</b></span>', range=expected
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from PDFFMapperLib.panel.frame import PanelFrame
 from PDFFMapperLib.scene.studies import study_of
@@ -22,13 +23,16 @@ from MarrowAssessLib.scene.visits import Visit, visits
 class VisitRow:
     """Which study is measured, where there are several; the earlier visit, in 3D beside it."""
 
-    def __init__(self, ui: object, frame: PanelFrame, logic: object) -> None:
+    def __init__(
+        self, ui: object, frame: PanelFrame, logic: object, another: Callable[[], None]
+    ) -> None:
         """Args:
         ui: the panel's widgets.
         frame: holds the parameter node.
         logic: the module's.
+        another: called when another study was chosen.
         """
-        self._ui, self._frame, self._logic = ui, frame, logic
+        self._ui, self._frame, self._logic, self._another = ui, frame, logic, another
         self._visits = []
         self._both = self._layout = None  # the regions that are shown side by side
         ui.earlierVisitPath.connect("currentPathChanged(QString)", self.onEarlier)
@@ -52,10 +56,11 @@ class VisitRow:
 
     def _listed(self) -> list[Visit]:
         """The visits of the scene; images of no study are one, unless chosen with those of one."""
-        found, parameters = visits(scalar_volumes()), self._frame.parameters
-        loose = images_of_no_study()
-        chosen = {bool(study_of(one)) for one in chosen_volumes(parameters).values()}
-        if found and loose and len(chosen) == 1:
+        found = visits(scalar_volumes())
+        if not found:  # asked at every change of a choice
+            return found
+        chosen = chosen_volumes(self._frame.parameters).values()
+        if len({bool(study_of(one)) for one in chosen}) == 1 and (loose := images_of_no_study()):
             found.insert(0, Visit((0,), _("Images of no study"), loose))
         return found
 
@@ -92,6 +97,7 @@ class VisitRow:
     def onVisit(self, number: int) -> None:
         """Measure another study: its images take the roles, its regions are chosen."""
         choose_visit(self._frame.parameters, self._visits[number])
+        self._another()
 
     def onEarlier(self, changed: object = None) -> None:
         """Choose the file that the line names: none while it is typed."""

@@ -25,6 +25,7 @@ from MarrowAssessLib.scene.visits import Visit, of_one_visit, patients_of, regio
 from MarrowAssessLib.study.acquisition_facts import KEYWORDS
 
 GROUND = "MarrowAssessGround"  # attribute of a volume: the role it was guessed, and why
+MEASURED = "MarrowAssess.measured"  # reference of regions: an image of the study they were of
 _UNREAD = "MarrowAssessUnread"  # what its header holds for age and sex that tells neither
 SEPARATOR = ";"
 
@@ -41,10 +42,11 @@ def chosen_contrasts(parameters: object) -> dict[Contrast, slicer.vtkMRMLScalarV
 
 
 def chosen_markups(parameters: object) -> list[slicer.vtkMRMLMarkupsNode]:
-    """The markups that count as regions."""
+    """The markups that count as regions: those of the chosen images' visit."""
     if not parameters.useMarkups:
         return []
-    return region_markups(slicer.util.getNodesByClass("vtkMRMLMarkupsNode"))
+    regions = region_markups(slicer.util.getNodesByClass("vtkMRMLMarkupsNode"))
+    return _drawn_here(regions, list(chosen_volumes(parameters).values())) if regions else []
 
 
 def age_years(parameters: object) -> float | None:
@@ -123,18 +125,36 @@ def choose_guessed(
 
 
 def _drawn_here(
-    segmentations: Iterable[slicer.vtkMRMLSegmentationNode],
+    regions: Iterable[slicer.vtkMRMLNode],
     images: Sequence[slicer.vtkMRMLScalarVolumeNode],
-) -> list[slicer.vtkMRMLSegmentationNode]:
-    """Those of the images' visit; regions in no study are of the one that they were drawn in."""
+) -> list[slicer.vtkMRMLNode]:
+    """Those regions of the images' visit; of no study, they are of the one they were drawn in."""
     of_study = bool(images) and all(map(study_of, images))
 
-    def fits(source: slicer.vtkMRMLVolumeNode | None) -> bool:
+    def fits(one: slicer.vtkMRMLNode) -> bool:
+        if one.GetNodeReferenceID(MEASURED) and one.GetNodeReference(MEASURED) is None:
+            return False  # of images that are gone
+        source = one.GetNodeReference(MEASURED)
+        if source is None and one.IsA("vtkMRMLSegmentationNode"):
+            source = drawn_on(one)
         if source is None or source in images:
             return True
         return bool(of_one_visit([source], images)) and not (of_study and not study_of(source))
 
-    return [one for one in of_one_visit(segmentations, images) if fits(drawn_on(one))]
+    return [one for one in of_one_visit(regions, images) if fits(one)]
+
+
+def _leave_regions(parameters: object) -> None:
+    """Let regions that no study holds and no image is known of be those of the chosen images."""
+    images = list(chosen_volumes(parameters).values())
+    if not images:
+        return
+    drawn = [parameters.segmentation] if parameters.segmentation else []
+    drawn = [one for one in drawn if drawn_on(one) is None]
+    markups = region_markups(slicer.util.getNodesByClass("vtkMRMLMarkupsNode"))
+    for one in _drawn_here([*drawn, *markups], images):
+        if not study_of(one) and not one.GetNodeReference(MEASURED):
+            one.SetNodeReferenceID(MEASURED, images[0].GetID())
 
 
 def choose_loaded(parameters: object, nodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> bool:
@@ -160,10 +180,12 @@ def choose_visit(parameters: object, visit: Visit, another: bool = False) -> Non
     the hierarchy names no patient, `another` tells that it is one.
     """
     another |= patients_of(chosen_volumes(parameters).values()) != patients_of(visit.images)
+    _leave_regions(parameters)
     with slicer.util.NodeModify(parameters.parameterNode):
         for name in VOLUME_PARAMETERS.values():
             setattr(parameters, name, None)
-        parameters.segmentation = regions_of(visit)
+        drawn = _drawn_here(regions_of(visit), visit.images)
+        parameters.segmentation = drawn[-1] if drawn else None
         parameters.ageYears = -1.0  # of another day
         if another:
             parameters.sex, parameters.earlierVisit, parameters.earlierRegions = NOT_KNOWN, "", None

@@ -19,12 +19,12 @@ if TYPE_CHECKING:  # opening a panel waits for no earlier visit
 
 MARKS = {"below": "▼", "above": "▲", "within": "●", "doubtful": "?"}
 CHANGE_MARKS = {"increase": "▲", "decrease": "▼", "within error": "●"}
-SPECTRUM_RANK, PLAIN_RANK = 99, 100  # spectra color no region; plain signals stand last
-OF_SPECTRA = (
-    "mrs_pdff",
-    "mrs_signal_fat_fraction",
-    "mrs_unsaturation",
-)  # their other rows are many
+FILES_RANK, PLAIN_RANK = 99, 100  # spectra and UTE color no region; plain signals stand last
+# The most telling of their rows, which are many.
+OF_FILES = (
+    "mrs_pdff", "mrs_signal_fat_fraction", "mrs_unsaturation",
+    "ute_thickness", "ute_area", "ute_pi", "ute_pi_fitted", "ute_bound_fraction",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Matrix:
 
 
 def result_matrix(rows: Sequence[ResultRow], changes: Sequence[Change] = ()) -> Matrix:
-    """The numbers that can color a region, and fat of spectra; the others are in the table only.
+    """The numbers that can color a region, fat of spectra, cortex of UTE; others: in the table.
 
     With an earlier visit's changes the cells show those, in repeatability coefficients.
     """
@@ -72,8 +72,8 @@ def result_matrix(rows: Sequence[ResultRow], changes: Sequence[Change] = ()) -> 
 def _rank(row: ResultRow) -> int | None:
     if row.key == PLAIN_SIGNAL:
         return PLAIN_RANK
-    if row.key in OF_SPECTRA:
-        return SPECTRUM_RANK
+    if row.key in OF_FILES:
+        return FILES_RANK
     return QUANTITIES[row.key].color_rank if row.key in QUANTITIES else None
 
 

@@ -104,10 +104,10 @@ def patients_of(nodes: Iterable[slicer.vtkMRMLNode]) -> set[int]:
     }
 
 
-def regions_of(visit: Visit) -> slicer.vtkMRMLSegmentationNode | None:
-    """The segmentation that was made last in a visit's studies, None where there is none."""
+def regions_of(visit: Visit) -> list[slicer.vtkMRMLSegmentationNode]:
+    """The segmentations in a visit's studies, the one that was made last in the end."""
     nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    return next((one for one in reversed(nodes) if study_of(one) in visit.items), None)
+    return [one for one in nodes if study_of(one) in visit.items]
 
 
 def _hierarchy() -> slicer.vtkMRMLSubjectHierarchyNode:

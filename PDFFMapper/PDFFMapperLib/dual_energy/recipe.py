@@ -46,6 +46,7 @@ WATER = Option(
     title="Body",
     parameter="waterCm",
     unset="from the images",
+    advanced=True,
 )
 WEIGHT = Option(
     "low_weight",
@@ -60,6 +61,7 @@ WEIGHT = Option(
     flag="--low-weight",
     title="Share of low energy",
     parameter="lowWeight",
+    advanced=True,
 )
 CALIBRATION = Option(
     "calibration",

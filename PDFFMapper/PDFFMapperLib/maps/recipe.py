@@ -69,6 +69,7 @@ class Option(NamedTuple):
         step: of the panel's arrows.
         only_with: the switch without which it has no meaning.
         required: whether it must be given where it has a meaning.
+        advanced: whether the panel folds it away.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Option(NamedTuple):
     step: float = 1.0
     only_with: str = ""
     required: bool = False
+    advanced: bool = False
 
     def checked(self, value: object) -> object:
         """The value as computing takes it.

@@ -63,7 +63,8 @@ def usable(doubt: np.ndarray, meanings: dict[int, str]) -> str:
     why = f" ({', '.join(reasons)})" if reasons else ""
     sure = int(np.count_nonzero(doubt == 0))
     left = int(doubt.size - fitted.sum())
-    share = f"{100 * left / max(doubt.size, 1):.2g} % of all"
+    percent = 100 * left / max(doubt.size, 1)
+    share = f"{percent:.2g} % of all" if percent < 10 else f"{percent:.0f} % of all"
     others = f"; {left} more ({share}) have no signal or lie outside the mask" if left else ""
     return f"{int(fitted.sum())} voxels fitted, {sure} with confidence{why}{others}."
 

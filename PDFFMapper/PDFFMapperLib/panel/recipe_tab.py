@@ -5,29 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 
+import ctk
 import qt
 import slicer
 from slicer.i18n import tr as _
 
 from PDFFMapperLib.maps.kinds import map_kind
-from PDFFMapperLib.maps.recipe import (
-    CHOICE,
-    IMAGE,
-    NUMBER,
-    REGION,
-    SWITCH,
-    TEXT,
-    Family,
-    Input,
-    Option,
-)
+from PDFFMapperLib.maps.recipe import CHOICE, SWITCH, Family, Input, Option, Recipe
 from PDFFMapperLib.maps.units import with_powers
 from PDFFMapperLib.panel.node_selector import VOLUMES, node_selector, set_up
+from PDFFMapperLib.panel.option_widget import combo_box, option_widget
 from PDFFMapperLib.panel.table_height import fit_height
 from PDFFMapperLib.scene.frames import Frame, frames_from_nodes
 from PDFFMapperLib.scene.mapping import (
     chosen_nodes,
     chosen_recipe,
+    chosen_settings,
     missing,
     set_typed_fact,
     shown_options,
@@ -35,9 +28,7 @@ from PDFFMapperLib.scene.mapping import (
 from PDFFMapperLib.scene.origin import dicom_file
 
 METHOD, TABLE = "method", "frames"  # rows that are no input or option
-DRAWN = ["vtkMRMLSegmentationNode", "vtkMRMLMarkupsClosedCurveNode", "vtkMRMLMarkupsROINode"]
 SHOWN_ROWS = 6  # of frames; the buttons below stay in sight
-SHOWN_LETTERS = 12  # of a choice where the panel is narrow
 SERIES = [VOLUMES, "vtkMRMLVectorVolumeNode", "vtkMRMLMultiVolumeNode", "vtkMRMLSequenceNode"]
 
 
@@ -49,6 +40,7 @@ class RecipeTab:
         page: the tab's widget.
         widgets: of the rows made so far, by the name of the parameter that each shows; the
             connection with the parameter node finds them by their property "SlicerParameterName".
+            Among them is the section of the advanced options ("pdffAdvanced").
         table: the frames of the chosen images, with what a user may correct. None before `build`.
     """
 
@@ -65,8 +57,10 @@ class RecipeTab:
         self._say, self._connect_rows = say, connect
         options = (option.name for option in family.options if option.parameter)
         self._order = [METHOD, *(one.name for one in family.inputs), TABLE, *options]
+        self._folded = {one.name for one in family.options if one.advanced}
         self._rows: dict[str, tuple[object, ...]] = {}
         self._form = qt.QFormLayout(self.page)
+        self._section = self._section_form = None  # of the advanced options, once there are rows
         self._frames: list[Frame] = []
         self._keywords: list[str] = []
         self._filling = False
@@ -95,7 +89,8 @@ class RecipeTab:
         recipe = chosen_recipe(self._parameters, self.family)
         self._keywords = list(dict.fromkeys(k for one in recipe.inputs for k, _t in one.facts))
         shown = {METHOD} | {one.name for one in recipe.inputs}
-        shown |= {option.name for option in shown_options(self._parameters, recipe)}
+        options = shown_options(self._parameters, recipe)
+        shown |= {option.name for option in options}
         shown |= {TABLE} if self._keywords else set()
         self._make(shown.difference(self._rows))
         for name, widgets in self._rows.items():
@@ -104,6 +99,7 @@ class RecipeTab:
         for one in recipe.inputs:
             if one.series:
                 self._check(self.widgets[one.parameter], getattr(self._parameters, one.parameter))
+        self._title_section([option for option in options if option.advanced], recipe)
         self.fill()
 
     def chosen_nodes(self) -> list[slicer.vtkMRMLNode]:
@@ -126,6 +122,12 @@ class RecipeTab:
         titles = {"--method": _("Method")}
         titles |= {one.flag: _(one.title) for one in self.family.options if one.flag and one.title}
         return re.sub(r"--[a-z][a-z0-9-]*", lambda found: titles.get(found[0], found[0]), said)
+
+    def unfold_for(self, said: str) -> None:
+        """Open the advanced options where a sentence names one of them by its title."""
+        titles = (_(one.title) for one in self.family.options if one.advanced)
+        if self._section and any(title in said for title in titles):
+            self._section.collapsed = False
 
     def makes(self) -> str:
         """What the method computes."""
@@ -170,7 +172,7 @@ class RecipeTab:
             return
         family, before = self.family, set(self.widgets)
         if METHOD in names:
-            method = _combo_box()
+            method = combo_box()
             method.toolTip = _("What the images are, or what is fitted to them.")
             self._add(METHOD, family.parameter, _("Method:"), method)
         for one in family.inputs:
@@ -180,7 +182,7 @@ class RecipeTab:
         for option in family.options:
             if option.name in names:
                 title = "" if option.type == SWITCH else f"{_(option.title)}:"
-                self._add(option.name, option.parameter, title, _option_widget(option))
+                self._add(option.name, option.parameter, title, option_widget(option))
         made = {name: widget for name, widget in self.widgets.items() if name not in before}
         self._connect_rows(made)
         self._title_choices(made)
@@ -190,14 +192,39 @@ class RecipeTab:
     ) -> None:
         if not by_hand:  # lists of nodes are not connected by Slicer
             widget.setProperty("SlicerParameterName", parameter)
-        place = sum(other in self._rows for other in self._order[: self._order.index(name)])
+        form, place = self._place(name)
         if title:
-            self._form.insertRow(place, title, widget)
-            self._rows[name] = (self._form.labelForField(widget), widget)
+            form.insertRow(place, title, widget)
+            self._rows[name] = (form.labelForField(widget), widget)
         else:
-            self._form.insertRow(place, widget)
+            form.insertRow(place, widget)
             self._rows[name] = (widget,)
         self.widgets[parameter] = widget
+
+    def _place(self, name: str) -> tuple[object, int]:
+        """The form that a row belongs to, and its place among the rows there."""
+        folded = name in self._folded
+        before = self._order[: self._order.index(name)]
+        place = sum(one in self._rows for one in before if (one in self._folded) == folded)
+        if folded and self._section is None:
+            self._section = ctk.ctkCollapsibleButton()
+            rows = qt.QWidget()  # the section hides it, and no row that a method shows
+            self._section_form = qt.QFormLayout(rows)
+            qt.QVBoxLayout(self._section).addWidget(rows)
+            self._section.collapsed = True
+            self._form.addRow(self._section)
+            self.widgets[f"{self.family.command}Advanced"] = self._section
+        return self._section_form if folded else self._form, place
+
+    def _title_section(self, options: Collection[Option], recipe: Recipe) -> None:
+        """Show the section of these advanced options; folded, it tells how many were changed."""
+        if self._section is None:
+            return
+        self._section.visible = bool(options)
+        chosen = chosen_settings(self._parameters, recipe)
+        changed = sum(chosen.get(one.name) != one.default for one in options)
+        title = _("Advanced, {count} changed").format(count=changed)
+        self._section.text = title if changed else _("Advanced")
 
     def _title_choices(self, names: Collection[str]) -> None:
         """Show what people read in boxes that the connection has filled with the values."""
@@ -261,32 +288,3 @@ class RecipeTab:
             fit_height(self.table, SHOWN_ROWS)
         finally:
             self._filling = False
-
-
-def _combo_box() -> object:
-    """A box as wide as the panel, which its longest item does not widen."""
-    box = qt.QComboBox()
-    box.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
-    box.minimumContentsLength = SHOWN_LETTERS
-    return box
-
-
-def _option_widget(option: Option) -> object:
-    if option.type in (IMAGE, REGION):
-        return node_selector([VOLUMES] if option.type == IMAGE else DRAWN, _(option.help))
-    if option.type == SWITCH:
-        widget = qt.QCheckBox(_(option.title))
-    elif option.type == NUMBER:
-        widget = qt.QDoubleSpinBox()
-        widget.keyboardTracking = False  # else a parameter node rewrites a number while it is typed
-        widget.decimals, widget.singleStep = option.digits, option.step
-        widget.suffix = f" {with_powers(option.unit)}"
-        if option.default is None:
-            widget.specialValueText = _(option.unset)
-    elif option.type == TEXT:
-        widget = qt.QLineEdit()
-        widget.placeholderText = _(option.unset)
-    else:
-        widget = _combo_box()
-    widget.toolTip = _(option.help)
-    return widget

@@ -193,17 +193,7 @@ def choose_defaults(
         if any(found) if one.series else found:
             return False
         inputs.setdefault(one.role, one)  # of UTE that is the series; which of a pair is not told
-    by_role: dict[str, list[slicer.vtkMRMLVolumeNode]] = {}
-    held = [(one, frames_from_nodes([one], dicom_file())) for one in nodes if one.GetImageData()]
-    if echoes := _ute_series(held):
-        by_role[UTE] = echoes
-    for node, frames in held:
-        for frame in frames[:1]:
-            facts = frame.volume.attributes
-            if "Map" not in facts:
-                name = None if "SeriesDescription" in facts else node.GetName()
-                role = guess_role({**facts, "ImageComponent": "magnitude"}, name)
-                by_role.setdefault(role, []).append(node)
+    by_role = _by_role(nodes)
     for role, one in inputs.items():
         found = by_role.get(role, [])
         if one.series:
@@ -219,29 +209,86 @@ def choose_defaults(
 
 
 def choose_loaded(parameters: object, nodes: Sequence[slicer.vtkMRMLVolumeNode]) -> bool | None:
-    """Choose images that were loaded in place of those of another study, and forget its regions.
+    """Choose images that were loaded in place of those of another study, see `choose_in_place`.
 
     Returns:
         Whether it did; None where nothing was chosen, which is left to `choose_defaults`.
     """
-    inputs = {one.parameter for family in FAMILIES for one in family.inputs}
-    held = [getattr(parameters, name) for name in inputs]
-    chosen = {
-        one for found in held for one in ([found] if hasattr(found, "GetID") else found or [])
-    }
-    studies = {study_of(node) for node in chosen if node is not None}
+    studies = {study_of(node) for node in _all_chosen(parameters)}
     if not studies:
         return None
     if studies & {study_of(node) for node in nodes} - {0}:
         return False
-    for node in chosen:
+    choose_in_place(parameters, nodes)
+    return True
+
+
+def choose_in_place(parameters: object, nodes: Sequence[slicer.vtkMRMLVolumeNode]) -> None:
+    """Choose images in place of all that are chosen, whose regions and maps are forgotten."""
+    for node in _all_chosen(parameters):
         forget_node(parameters, node)
     for option in (one for family in FAMILIES for one in family.options if one.parameter):
         if option.type in (IMAGE, REGION):
             setattr(parameters, option.parameter, None)
     parameters.mapNodes = []
     choose_defaults(parameters, nodes)
-    return True
+
+
+def not_chosen(
+    parameters: object, nodes: Sequence[slicer.vtkMRMLVolumeNode]
+) -> list[slicer.vtkMRMLVolumeNode]:
+    """Those of these images that could be mapped and are not chosen."""
+    roles = {one.role for family in FAMILIES for one in family.inputs}
+    chosen = _all_chosen(parameters)
+    found = (one for role, held in _by_role(nodes).items() if role in roles for one in held)
+    return list(dict.fromkeys(one for one in found if one not in chosen))
+
+
+def choose_beside(
+    parameters: object, nodes: Sequence[slicer.vtkMRMLVolumeNode], really: bool = True
+) -> bool:
+    """Choose images beside those that are: to their series, and for what none is chosen.
+
+    Args:
+        really: whether they are chosen; else it is only told whether any could be.
+    """
+    by_role, chosen = _by_role(nodes), {}
+    for one in (one for family in FAMILIES for one in family.inputs):
+        held, new = getattr(parameters, one.parameter), by_role.get(one.role, [])
+        if one.series:
+            held = [node for node in held if node is not None]
+            if more := [node for node in new if node not in held]:
+                chosen.setdefault(one.role, (one.parameter, [*held, *more]))
+        elif held is None and new and new[0].IsA("vtkMRMLScalarVolumeNode"):
+            chosen.setdefault(one.role, (one.parameter, new[0]))
+    for name, value in chosen.values() if really else ():
+        setattr(parameters, name, value)
+    return bool(chosen)
+
+
+def _all_chosen(parameters: object) -> set[slicer.vtkMRMLVolumeNode]:
+    inputs = {one.parameter for family in FAMILIES for one in family.inputs}
+    held = (getattr(parameters, name) for name in inputs)
+    lists = ([found] if hasattr(found, "GetID") else found or [] for found in held)
+    return {node for found in lists for node in found if node is not None}
+
+
+def _by_role(
+    nodes: Iterable[slicer.vtkMRMLVolumeNode],
+) -> dict[str, list[slicer.vtkMRMLVolumeNode]]:
+    """Images by the role that their name or header tells; maps have none."""
+    by_role: dict[str, list[slicer.vtkMRMLVolumeNode]] = {}
+    held = [(one, frames_from_nodes([one], dicom_file())) for one in nodes if one.GetImageData()]
+    if echoes := _ute_series(held):
+        by_role[UTE] = echoes
+    for node, frames in held:
+        for frame in frames[:1]:
+            facts = frame.volume.attributes
+            if "Map" not in facts:
+                name = None if "SeriesDescription" in facts else node.GetName()
+                role = guess_role({**facts, "ImageComponent": "magnitude"}, name)
+                by_role.setdefault(role, []).append(node)
+    return by_role
 
 
 def _ute_series(
@@ -309,12 +356,15 @@ def _found(share: ParametricMap) -> Volume:
 
 def _table(name: str, told: RegionNumbers) -> slicer.vtkMRMLTableNode:
     """One row for each number, and for each region that has none."""
-    from PDFFMapperLib.scene.tables import Column, table_to_node
+    from PDFFMapperLib.scene.tables import Column, significant, table_to_node
 
     rows = [
-        (name, voxels, one.quantity, one.value, one.lower, one.upper, one.unit, one.note)
+        (
+            name, voxels, one.quantity, *significant([one.value, one.lower, one.upper]), one.unit,
+            one.note,
+        )
         for name, voxels, one in told.rows
-    ]
+    ]  # fmt: skip
     rows += [(name, voxels, "", *[None] * 3, "", why) for name, voxels, why in told.refused]
     titles = ("Region", "Voxels", "Quantity", "Value", "Lower 95 %", "Upper 95 %", "Unit", "Note")
     columns = zip(titles, zip(*rows, strict=True), strict=True)

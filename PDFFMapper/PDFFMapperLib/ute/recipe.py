@@ -51,19 +51,21 @@ SIGMA = Option(
     title="Noise SD",
     parameter="uteSigma",
     unset="from the corners",
+    advanced=True,
 )
 COILS = Option(
     "coils",
     NUMBER,
     1.0,
     "How many were combined by the root of the sum of squares; 1 if combined adaptively.",
-    "receivers",
+    "receiver(s)",
     low=1,
     high=64,
     digits=0,
     flag="--coils",
     title="Receivers summed",
     parameter="uteCoils",
+    advanced=True,
 )
 MASK = Option(
     "mask",
@@ -115,6 +117,7 @@ T2STAR_PORE, T2STAR_FAT = (
         title=f"T2* of {words}",
         parameter=f"uteT2star{name.capitalize()}",
         unset="fitted",
+        advanced=True,
     )
     for name, words, low, high in (("pore", "pore water", 1, 30), ("fat", "fat", 2, 40))
 )
@@ -132,6 +135,7 @@ PROTONS = tuple(
         title=title,
         parameter=f"ute{name.title().replace('_', '')}",
         unset=unset,
+        advanced=True,
     )
     for name, title, text, unit, default, low, high, digits, unset in (
         ("t1_bound", "T1 of bound water", "For the share of protons.", "ms", None, 20, 2000, 0,
@@ -191,6 +195,7 @@ PSF = Option(
     flag="--psf",
     title="Blur",
     parameter="utePsf",
+    advanced=True,
 )
 
 MT_PROTOCOL = Option(
@@ -255,6 +260,7 @@ T2STAR = Option(
     title="T2* of bone",
     parameter="uteT2star",
     unset="not needed",
+    advanced=True,
 )
 COIL_PROFILE = Option(
     "coil_profile",
@@ -265,6 +271,7 @@ COIL_PROFILE = Option(
     flag="--coil-profile",
     title="Coil profile",
     parameter="uteCoilProfile",
+    advanced=True,
 )
 REPEAT = Option(
     "repeat",
@@ -274,6 +281,7 @@ REPEAT = Option(
     flag="--repeat",
     title="First echo again",
     parameter="uteRepeat",
+    advanced=True,
 )
 
 DENSITY_PROTOCOL = Option(

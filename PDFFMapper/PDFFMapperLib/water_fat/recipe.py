@@ -111,6 +111,7 @@ LEAVE_OUT = Option(
     title="Leave out echoes",
     parameter="leaveOut",
     unset="none",
+    advanced=True,
 )
 PRECESSION = Option(
     "precession",
@@ -125,6 +126,7 @@ PRECESSION = Option(
     flag="--precession",
     title="Precession",
     parameter="precession",
+    advanced=True,
 )
 COMMON_PHASE = Option(
     "common_phase",
@@ -133,6 +135,7 @@ COMMON_PHASE = Option(
     "Less noise, and true for usual excitation; else each has its own phase.",
     title="Water and fat share one phase at echo time 0",
     parameter="commonPhase",
+    advanced=True,
 )
 READOUT = Option(
     "readout",
@@ -143,6 +146,7 @@ READOUT = Option(
     flag="--readout",
     title="Readout",
     parameter="readout",
+    advanced=True,
 )
 R2STAR = Option(
     "r2star_per_s",
@@ -167,6 +171,7 @@ R2STAR_MODEL = Option(
     flag="--r2star-model",
     title="R2*",
     parameter="r2starModel",
+    advanced=True,
 )
 EXCHANGED = Option(
     "exchanged",
@@ -182,6 +187,7 @@ EXCHANGED = Option(
     flag="--exchanged",
     title="Exchanged regions",
     parameter="exchanged",
+    advanced=True,
 )
 MASK = Option("mask", IMAGE, None, "Voxels to fit; all with signal if not given.", flag="--mask")
 T1_CORRECTION = (
@@ -193,6 +199,7 @@ T1_CORRECTION = (
         "high. The correction needs the T1 of both, which differ with tissue and field strength.",
         title="Also map the fraction without T1 bias",
         parameter="correctT1",
+        advanced=True,
     ),
     Option(
         "flip_angle_deg",
@@ -207,6 +214,7 @@ T1_CORRECTION = (
         unset="from the header",
         only_with="correct_t1",
         digits=1,
+        advanced=True,
     ),
     Option(
         "repetition_time_ms",
@@ -221,6 +229,7 @@ T1_CORRECTION = (
         unset="from the header",
         only_with="correct_t1",
         digits=1,
+        advanced=True,
     ),
     Option(
         "t1_water_ms",
@@ -236,6 +245,7 @@ T1_CORRECTION = (
         only_with="correct_t1",
         required=True,
         step=50,
+        advanced=True,
     ),
     Option(
         "t1_fat_ms",
@@ -251,6 +261,7 @@ T1_CORRECTION = (
         only_with="correct_t1",
         required=True,
         step=50,
+        advanced=True,
     ),
 )
 
@@ -280,6 +291,7 @@ OF_TWO_FLIP_ANGLES = tuple(
         parameter=parameter,
         unset="from the header",
         digits=1,
+        advanced=True,
     )
     for name, what, unit, most, flag, parameter in (
         ("low_flip_deg", "Lower flip angle", "°", 120, "--low-flip", "lowFlipDeg"),
