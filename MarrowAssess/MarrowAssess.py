@@ -122,6 +122,8 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called before the widget is destroyed."""
         self.disconnectScene()
         self.removeObservers()
+        if self.results:
+            self.results.cleanup()
 
     def enter(self) -> None:
         """Called each time the user opens this module; regions may have been edited elsewhere."""

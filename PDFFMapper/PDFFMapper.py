@@ -319,7 +319,7 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _computeMaps(self) -> None:
         from PDFFMapperLib.install.packages import ensure_packages
-        from PDFFMapperLib.scene.mapping import table_of
+        from PDFFMapperLib.scene.mapping import said_of_table, table_of
         from PDFFMapperLib.scene.maps import said_of_maps, show_map
 
         ensure_packages("PDFFMapper")
@@ -340,7 +340,9 @@ class PDFFMapperWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         made = _("Made beside the images: {names}.").format(names=names)
         said = [made, *said_of_maps(nodes)]
         if table := table_of(nodes[0]):
+            numbers = said_of_table(table)
             said.append(_("Numbers of the bone: table '{name}'.").format(name=table.GetName()))
+            said += [f"{numbers}."] if numbers else []
         self.say(tab.in_titles(" ".join(said)))
 
     def onSendButton(self) -> None:

@@ -367,6 +367,15 @@ class Application:
         self.application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
         self.layout = Layout()
 
+        self.slots = {}  # of the last panel, by signal
+
+    def connect(self, signature, slot):
+        self.slots[signature] = slot
+
+    def disconnect(self, signature, slot):
+        if self.slots.get(signature) == slot:
+            del self.slots[signature]
+
     def applicationLogic(self):
         return slicer.modules.application_logic
 

@@ -203,6 +203,56 @@ def test_a_study_that_is_loaded_is_measured_in_place_of_another_patients(panel, 
     assert "Of no study, so perhaps of another patient: T2" in ui.studyLabel.text
 
 
+def test_regions_and_files_of_another_study_count_no_more(panel, sample, tmp_path):
+    """Points, a segmentation that names no image, and files that were typed and refused."""
+    from MarrowAssessLib.scene.choices import chosen_markups
+
+    panel.enter()
+    wait()
+    parameters, ui = panel._parameterNode, panel.ui
+    parameters.autoUpdate = False
+    slicer.mrmlScene.RemoveNode(sample.segmentation)
+    drawn = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "of a file")
+    drawn.GetSegmentation().AddEmptySegment("L3", "L3 marrow")
+    parameters.segmentation = drawn
+    point = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "L3 marrow")
+    point.AddControlPoint(*sample.centers_ras["L3"])
+    assert chosen_markups(parameters) == [point]
+    type_into(ui.spectraLineEdit, f"L3={tmp_path}/nowhere.rda")
+    type_into(ui.ageLineEdit, "old")
+    assert "nowhere.rda" in ui.filesHintLabel.text and "'old'" in ui.ageHintLabel.text
+    panel.folder.load(another_study(tmp_path / "new"))
+    wait()
+    assert parameters.segmentation is None and chosen_markups(parameters) == []
+    assert ui.spectraLineEdit.text == ui.filesHintLabel.text == ""
+    assert ui.ageLineEdit.text == "12 years" and ui.ageHintLabel.text == ""
+    later = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "L4 marrow")
+    later.AddControlPoint(0, 0, 0)
+    assert chosen_markups(parameters) == [later]
+    ui.visitComboBox.qobject.activated.emit(0)
+    wait()
+    assert parameters.segmentation is drawn and chosen_markups(parameters) == [point]
+    ui.visitComboBox.qobject.activated.emit(1)
+    wait()
+    assert parameters.segmentation is None and chosen_markups(parameters) == [later]
+    for node in [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+                 if not study_of(n)]:  # fmt: skip
+        slicer.mrmlScene.RemoveNode(node)
+    assert chosen_markups(parameters) == [later]  # the other's images are gone, its points not
+
+
+def test_files_that_a_script_chooses_are_shown(panel, sample, press_files):
+    applied(panel)
+    panel._parameterNode.spectra = chosen = f"L3={press_files[0]}"
+    wait()
+    assert panel.ui.spectraLineEdit.text == chosen
+    type_into(panel.ui.uteLineEdit, "tibial diaphysis=nowhere.nii.gz")
+    panel._parameterNode.ageYears = 40.0  # what is typed and refused stays
+    wait()
+    assert panel.ui.uteLineEdit.text.endswith("nowhere.nii.gz") and panel.ui.filesHintLabel.text
+    assert panel.ui.spectraLineEdit.text == chosen
+
+
 def test_images_of_a_study_that_come_by_themselves_fill_no_roles_beside_others(
     panel, sample, tmp_path
 ):
@@ -2049,6 +2099,24 @@ def test_of_several_images_of_a_kind_the_sagittal_one_is_chosen_and_said(panel):
     assert "T2: t2_tse b" in panel.ui.studyLabel.text.splitlines()  # no ground: the user's choice
 
 
+def test_another_style_recolors_what_was_said(panel, sample):
+    from PySide6 import QtGui
+
+    applied(panel)
+    panel.results.onClicked(1, 0)
+    cell, links = panel.ui.cellLabel.text, panel.ui.recordsLabel.text
+    dark = QtGui.QPalette()
+    dark.setColor(QtGui.QPalette.Window, QtGui.QColor(40, 40, 40))
+    panel.ui.verdictLabel.qobject.setPalette(dark)
+    (style,) = slicer.app.slots.values()
+    style(dark)
+    wait()
+    assert "color:#79bcf2" in panel.ui.verdictLabel.text
+    assert panel.ui.cellLabel.text == cell and panel.ui.recordsLabel.text == links
+    panel.cleanup()
+    assert not slicer.app.slots
+
+
 def test_a_dark_panel_has_lighter_words(panel, sample):
     from PySide6 import QtGui
 
@@ -2536,7 +2604,7 @@ def test_a_cortex_is_found_edited_and_fitted_again_in_the_panel(mapper, tibia):
     mapper.ui.uteMethod.setCurrentText("Cortex: thickness, area, PI")
     mapper.ui.applyButton.click()
     said, parameters = mapper.ui.statusLabel.text, mapper.frame.parameters
-    assert "Numbers of the bone: table 'Numbers (cortex)'." in said
+    assert "Numbers of the bone: table 'Numbers (cortex)'. bone, thickness: " in said
     found = numbers_of(parameters.mapNodes[0])
     _, lower, upper = found["bone", "thickness"]
     assert lower < tibia.thickness_mm < upper

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # opening a panel waits for no number
     from MarrowAssessLib.scene.matrix import Matrix
     from MarrowAssessLib.scene.result_rows import ResultRow
 
+STYLE = "paletteChanged(QPalette)"  # of the application
 DARK_BELOW = 128  # lightness of a panel, 0-255
 MARGIN, NARROWEST = 11, 200  # of a section, pixels
 SITE_LETTERS = 13  # of a line of a site's name
@@ -77,6 +78,20 @@ class ResultsPane:
         ui.xrayButton.connect("clicked(bool)", self.onXrayButton)
         ui.exportDicomButton.connect("clicked(bool)", self.onExportDicomButton)
         ui.addControlButton.connect("clicked(bool)", self.onAddControlButton)
+        slicer.app.connect(STYLE, self.onStyle)
+
+    def cleanup(self) -> None:
+        """The panel goes."""
+        slicer.app.disconnect(STYLE, self.onStyle)
+
+    def onStyle(self, palette: object) -> None:
+        """Words and links get the colors of another style, once the widgets have it."""
+        qt.QTimer.singleShot(0, self._recolor)
+
+    def _recolor(self) -> None:
+        self._ui.verdictLabel.text = self._ui.recordsLabel.text = ""  # the same is not drawn anew
+        self._show_verdict()
+        self._choose(self.chosen)
 
     @property
     def segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:

@@ -25,7 +25,7 @@ from MarrowAssessLib.scene.visits import Visit, of_one_visit, patients_of, regio
 from MarrowAssessLib.study.acquisition_facts import KEYWORDS
 
 GROUND = "MarrowAssessGround"  # attribute of a volume: the role it was guessed, and why
-MEASURED = "MarrowAssess.measured"  # reference of regions: an image of the study they were of
+MEASURED = "MarrowAssess.measured"  # reference of regions to an image of the study they are of
 _UNREAD = "MarrowAssessUnread"  # what its header holds for age and sex that tells neither
 SEPARATOR = ";"
 
@@ -132,9 +132,9 @@ def _drawn_here(
     of_study = bool(images) and all(map(study_of, images))
 
     def fits(one: slicer.vtkMRMLNode) -> bool:
-        if one.GetNodeReferenceID(MEASURED) and one.GetNodeReference(MEASURED) is None:
-            return False  # of images that are gone
         source = one.GetNodeReference(MEASURED)
+        if source is None and one.GetAttribute(MEASURED):
+            return False  # of images that are gone
         if source is None and one.IsA("vtkMRMLSegmentationNode"):
             source = drawn_on(one)
         if source is None or source in images:
@@ -153,8 +153,9 @@ def _leave_regions(parameters: object) -> None:
     drawn = [one for one in drawn if drawn_on(one) is None]
     markups = region_markups(slicer.util.getNodesByClass("vtkMRMLMarkupsNode"))
     for one in _drawn_here([*drawn, *markups], images):
-        if not study_of(one) and not one.GetNodeReference(MEASURED):
+        if not study_of(one) and not one.GetAttribute(MEASURED):
             one.SetNodeReferenceID(MEASURED, images[0].GetID())
+            one.SetAttribute(MEASURED, "1")  # a reference goes with its image
 
 
 def choose_loaded(parameters: object, nodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> bool:

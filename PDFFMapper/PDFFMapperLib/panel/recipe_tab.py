@@ -249,6 +249,7 @@ class RecipeTab:
         shown = (with_powers(_(title)) for title in titles.values())
         table.setHorizontalHeaderLabels([_("Volume"), *shown])
         table.toolTip = _("As read from DICOM or the frame labels; edit what is wrong or missing.")
+        table.setWordWrap(False)  # rows of two lines push Apply out of sight; a tip has the name
         fixed = qt.QSizePolicy.Fixed  # or what a lower tab has to spare is spread over its rows
         table.setSizePolicy(qt.QSizePolicy.Expanding, fixed)
         header = table.horizontalHeader()
@@ -280,6 +281,7 @@ class RecipeTab:
             for row, frame in enumerate(frames):
                 name = qt.QTableWidgetItem(frame.volume.name)
                 name.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
+                name.setToolTip(frame.volume.name)
                 self.table.setItem(row, 0, name)
                 for column, keyword in enumerate(self._titles, start=1):
                     value = frame.volume.attributes.get(keyword, "")

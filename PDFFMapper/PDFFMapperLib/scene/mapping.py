@@ -31,6 +31,8 @@ COMPONENTS = (MAGNITUDE, "phase", "real", "imaginary")
 UTE = "ute"  # role of the inputs of its family
 ULTRASHORT_MS = 0.2  # the first echo of UTE is earlier
 TABLE = "MarrowAssess.numbers"  # reference of the first map: the table of its regions
+NUMBERS = ("Region", "Voxels", "Quantity", "Value", "Lower 95 %", "Upper 95 %", "Unit", "Note")
+SAID_NUMBERS = 3
 MOST_OF_VOXEL = 50.0  # %
 DRAWN = (slicer.vtkMRMLSegmentationNode, slicer.vtkMRMLMarkupsNode)
 BONE = "mask"  # the option whose segments are measured one by one
@@ -157,6 +159,18 @@ def make_maps(
 def table_of(node: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLTableNode | None:
     """The table of what a bone's regions say, made with a first map; None without one."""
     return node.GetNodeReference(TABLE)
+
+
+def said_of_table(table: slicer.vtkMRMLTableNode) -> str:
+    """The first numbers of such a table, with their intervals and units; "" where it has none."""
+    said = []
+    for row in range(table.GetNumberOfRows()):
+        region, _, quantity, value, low, high, unit, _ = (
+            table.GetCellText(row, column) for column in range(len(NUMBERS))
+        )
+        if quantity and "," not in quantity and value != "nan":  # a part's: "thickness, left"
+            said.append(f"{region}, {quantity}: {value} ({low} to {high}) {unit}".rstrip())
+    return "; ".join(said[:SAID_NUMBERS])
 
 
 def set_typed_fact(frame: Frame, keyword: str, text: str) -> None:
@@ -366,8 +380,7 @@ def _table(name: str, told: RegionNumbers) -> slicer.vtkMRMLTableNode:
         for name, voxels, one in told.rows
     ]  # fmt: skip
     rows += [(name, voxels, "", *[None] * 3, "", why) for name, voxels, why in told.refused]
-    titles = ("Region", "Voxels", "Quantity", "Value", "Lower 95 %", "Upper 95 %", "Unit", "Note")
-    columns = zip(titles, zip(*rows, strict=True), strict=True)
+    columns = zip(NUMBERS, zip(*rows, strict=True), strict=True)
     return table_to_node(name, [Column(title, list(values)) for title, values in columns])
 
 

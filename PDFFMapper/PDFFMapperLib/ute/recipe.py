@@ -178,7 +178,7 @@ POINT = Option(
     "R,A,S,R,A,S, are the ends of a part of a bone on its axis, as of a femoral neck.",
     "mm",
     flag="--point",
-    title="Point in the cavity (R,A,S), or two ends",
+    title="Point in the cavity",
     parameter="utePoint",
     unset="the largest cavity",
 )
