@@ -54,7 +54,7 @@ from MarrowAssessLib.study.study import Study
 from PDFFMapperLib.images.files import write_volume
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps import progress
-from phantoms.spine import L2, L3, _turn, bent_sacrum, damaged, healthy, shown
+from phantoms.spine import L2, L3, T, _turn, bent_sacrum, damaged, healthy, shown
 from scipy import ndimage
 
 # Slices to the right, rows down, columns to the front.
@@ -206,6 +206,17 @@ def test_discs_and_fluid_of_a_doubted_level_are_doubted_as_it_is(
     all_levels = f"The levels may be {off} off: of a reason; say which level one of the bodies is."
     assert (all_levels in column.unsure) == ("unsure_lowest" in doubt)
     assert regions["L3 CSF"].doubtful == any("level" in text for text in unsure["L3"])
+
+
+@pytest.mark.parametrize(("seed", "contrast"), [(6, "T1"), (7, "T2")])
+def test_marrow_of_facets_is_not_taken_for_muscle(seed, contrast):
+    """Before fat that hides thin muscles it was: ratios of marrow to itself, silently."""
+    digital = shown(healthy(seed), contrast, 1, slices=13)
+    muscles = find_column([digital.volume]).muscles
+    for site in ("right erector spinae", "left erector spinae", "paraspinal"):
+        roi = muscles[site].roi
+        there = digital.tissue[roi.box][roi.mask]
+        assert not muscles[site].unsure and np.isin(there, (T.ERECTOR, T.WALL)).mean() > 0.9
 
 
 def test_dark_fluid_stays_dark_in_a_longer_slab(plain, plain_spine, monkeypatch):

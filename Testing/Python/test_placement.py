@@ -258,6 +258,23 @@ def test_padding_beside_the_image_is_not_taken_for_muscle(value):
         assert np.median(roi.values(volume.array)) == pytest.approx(muscle, rel=0.05)
 
 
+def test_bone_as_uniform_as_muscle_is_not_taken_for_it():
+    volume, _ = spine("gre", shading=0.0)
+    x, y, _ = all_ras(volume)
+    facets = (np.abs(x) > 9) & (y < -38) & (y > -60)
+    volume.array[facets] = 90.0
+    upper, lower = (
+        place(volume, np.array([0.0, 0.0, z]), Role.MARROW).surface for z in (0.0, -APART)
+    )
+    chance = volume.with_array(facets.astype(np.float32))
+    unknown = muscles_beside(volume, upper, lower)
+    known = muscles_beside(volume, upper, lower, spine=chance)
+    for side in ("left", "right"):
+        site = f"{side} {ERECTOR}"
+        bone, muscle = (facets[one.roi.box][one.roi.mask] for one in (unknown[site], known[site]))
+        assert bone.mean() > 0.9 and muscle.size > 100 and not muscle.any()
+
+
 def test_muscle_unlike_the_other_side_is_doubted():
     volume, _ = spine("gre", shading=0.0)
     x, y, _ = all_ras(volume)
@@ -286,7 +303,8 @@ def test_fat_beneath_the_skin_is_not_taken_for_muscle_that_is_thin(contrast, fat
         place(volume, np.array([0.0, 0.0, z]), Role.MARROW).surface for z in (0.0, -APART)
     )
     found = [one for site, one in muscles_beside(volume, upper, lower).items() if ERECTOR in site]
-    assert len(found) == (0 if fat_y == -42 else 2)
+    # Of a muscle 4 mm thin as much is left as differs enough from fat.
+    assert len(found) == (0 if fat_y == -42 and contrast == "gre" else 2)
     for one in found:
         assert np.median(one.roi.values(volume.array)) == pytest.approx(muscle, rel=0.05)
 

@@ -114,7 +114,8 @@ class Case:
         names = [f"T{n}" for n in range(1, 13)] + ["L1", "L2", "L3", "L4", "L5"]
         levels = names[len(names) - 1 - len(self.surfaces) : -1]  # as if the last but one were L3
         bodies = dict(zip(levels, self.surfaces, strict=True))
-        muscles = muscles_of(self.volume, bodies, WITHOUT)
+        chance = self.spine.frame.with_array(self.spine.spine_chance())
+        muscles = muscles_of(self.volume, bodies, WITHOUT, chance)
         found = list(muscles.values())
         found.append(csf_of(self.volume, self.spine, upper, "", self.volume))
         found.append(csf_of(self.volume, self.spine, upper, "", None))
@@ -164,6 +165,7 @@ DRAWN = {
     "found_spine": Case.bodies, "found_outline": Case.bodies, "spine_column": Case.bodies,
     "disc": Case.discs,
     "canal": Case.tissues, "tissue": Case.tissues, "csf": Case.tissues, "skin": Case.tissues,
+    "muscle_places": Case.tissues,
     "following": Case.followed, "judgment": Case.followed,
     "refined": Case.shrunk,
 }  # fmt: skip

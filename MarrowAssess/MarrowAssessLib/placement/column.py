@@ -27,6 +27,7 @@ class Column:
         unsure: sentences about the column as a whole.
         ground: where the levels' names come from.
         disc_chance: probability of disc as the network sees it, None where the column was followed.
+        spine_chance: likewise of bone, disc or canal.
     """
 
     bodies: dict[str, Placement]
@@ -37,6 +38,7 @@ class Column:
     unsure: list[str] = field(default_factory=list)
     ground: str = ""
     disc_chance: Volume | None = None
+    spine_chance: Volume | None = None
 
     @property
     def surfaces(self) -> dict[str, Surface]:

@@ -157,7 +157,7 @@ def corrected(
         result.discs[site] = kept or _disc(volume, bodies, upper, lower, chance)
     if column.csf is not None and column.csf.roi.site == level:
         result.csf = csf_beside(volume, body.surface, level)
-    result.muscles = muscles_of(volume, result.surfaces, options)
+    result.muscles = muscles_of(volume, result.surfaces, options, column.spine_chance)
     if level not in ("L3", "L4"):
         kept = {site: one for site, one in column.muscles.items() if site != STRIPS}
         result.muscles = result.muscles | kept

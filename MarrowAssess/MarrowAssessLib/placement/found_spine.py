@@ -80,6 +80,10 @@ class Spine:
         """Probability of disc."""
         return self.chances[Structure.DISC]
 
+    def spine_chance(self) -> np.ndarray:
+        """Probability of bone, disc or canal."""
+        return 1 - self.chances[[Structure.OTHER, Structure.PSOAS, Structure.ERECTOR]].sum(axis=0)
+
     @cached_property
     def like_an_infant(self) -> bool:
         """Whether the bodies above a sacrum are as small as an infant's ossification centers."""

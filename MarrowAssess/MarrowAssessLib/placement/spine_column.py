@@ -151,7 +151,8 @@ def find_column(
         column.csf = csf_of(volume, spine, bodies[beside].surface, beside, fluid)
         for sentence in doubted[beside]:
             column.csf.doubt(sentence)
-    column.muscles = muscles_of(volume, column.surfaces, options)
+    column.spine_chance = spine.frame.with_array(spine.spine_chance())
+    column.muscles = muscles_of(volume, column.surfaces, options, column.spine_chance)
     if ct is not None and "S1" in bodies:
         column.pelvis = find_pelvis(ct, bodies["S1"].surface.box.center)
     column.unsure = [*_said(spine, names, click), *doubtful(bodies)]

@@ -5,7 +5,7 @@ Or where a muscle must be.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -24,10 +24,17 @@ from MarrowAssessLib.placement.body import (
     distance_from,
     eroded,
 )
+from MarrowAssessLib.placement.muscle_places import (
+    Ball,
+    balls_at,
+    filled_ball,
+    in_front_of,
+    most_like_muscle,
+    of_spine,
+)
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.placement.robust import MAD_TO_SD
 from MarrowAssessLib.placement.skin import beneath_skin
-from MarrowAssessLib.placement.star_surface import sample
 from MarrowAssessLib.placement.vertebra import Box, Surface
 from MarrowAssessLib.study.regions import Region
 
@@ -56,11 +63,10 @@ TOUCHES_EDGE = "The region touches the edge of the volume."
 BESIDE_MM = 6.0
 # Where muscles are looked for at L3-L4 of an adult, mm: to the side and along from the middle of
 # both bodies (psoas to the side from their border, erector spinae along from their back wall), in
-# balls of so many; what a signal unlike the others' weighs beside their spread.
+# balls of so many.
 ERECTOR_ASIDE, ERECTOR_BEHIND = np.arange(14.0, 34, 3), np.arange(26.0, 52, 3)
 PSOAS_ASIDE, PSOAS_ALONG = np.arange(7.0, 19, 3), np.arange(-10.0, 8, 3)
-BALL_MM, UNLIKE_COST = 4.0, 0.3
-BALL_PLACES, BALL_ROUND = 5, 1.125  # across a ball, and how far out (radii): its corners are cut
+BALL_MM = 4.0
 SIDES_RATIO = 1.5  # left over right signal of one muscle, or the inverse, that is doubted
 LEAST_MM3 = 800.0  # of a piece of the strips: 9 mm cubed
 NEXT_RATIO = 1.5  # signal of a muscle over that at the disc before, or the inverse: another tissue
@@ -157,7 +163,10 @@ def _piece_at(mask: np.ndarray, distance: np.ndarray) -> np.ndarray:
 
 
 def muscles_of(
-    volume: Volume, bodies: Mapping[str, Surface], options: PlacingOptions = AS_USUAL
+    volume: Volume,
+    bodies: Mapping[str, Surface],
+    options: PlacingOptions = AS_USUAL,
+    spine: Volume | None = None,
 ) -> dict[str, Placement]:
     """Erector spinae and psoas of both sides at L3-L4, and muscle beside the other discs.
 
@@ -168,13 +177,15 @@ def muscles_of(
         volume: image.
         bodies: the column's, by level, from head to foot.
         options: what ROIs leave out.
+        spine: probability of bone, disc or canal on a grid of its own; they may be as bright and
+            uniform as muscle. None where it is not known.
 
     Returns:
         Placements by site ("left psoas", `STRIPS`); none without L3 and L4.
     """
     if not {"L3", "L4"} <= bodies.keys():
         return {}
-    found = muscles_beside(volume, bodies["L3"], bodies["L4"], options)
+    found = muscles_beside(volume, bodies["L3"], bodies["L4"], options, spine)
     known = {muscle: _usual(volume, found, muscle) for muscle in (ERECTOR, PSOAS)}
     known[ERECTOR] = known[ERECTOR] or known[PSOAS]  # which is turned to fat more rarely
     names, pieces = list(bodies), []
@@ -186,7 +197,7 @@ def muscles_of(
             for muscle in (ERECTOR, PSOAS):
                 if not known[muscle] or (muscle == PSOAS and names[n + 1] not in PSOAS_ABOVE):
                     continue
-                new = _placed(volume, *pair, muscle, options, usual[muscle], known[PSOAS])
+                new = _placed(volume, *pair, muscle, options, spine, usual[muscle], known[PSOAS])
                 level = _usual(volume, new, muscle)
                 if 1 / NEXT_RATIO < level / usual[muscle] < NEXT_RATIO:
                     usual[muscle] = level
@@ -197,18 +208,22 @@ def muscles_of(
 
 
 def muscles_beside(
-    volume: Volume, upper: Surface, lower: Surface, options: PlacingOptions = AS_USUAL
+    volume: Volume,
+    upper: Surface,
+    lower: Surface,
+    options: PlacingOptions = AS_USUAL,
+    spine: Volume | None = None,
 ) -> dict[str, Placement]:
     """Erector spinae and psoas at the disc between two bodies, both sides, where they are seen.
 
     Each is clicked at the most uniform spot whose signal is the most common one among the
     candidates of both sides: fat, bone and vessels beside muscle may be brighter (T1, T2) or
-    darker (STIR, water, opposed phase). A side where that is the fat beneath the skin, as beside a
-    thin muscle, and unlike psoas has none.
+    darker (STIR, water, opposed phase). Where that is the fat beneath the skin, as beside a thin
+    muscle, and unlike psoas, it is the next common one, and none where that is doubtful.
     """
-    psoas = _placed(volume, upper, lower, PSOAS, options)
+    psoas = _placed(volume, upper, lower, PSOAS, options, spine)
     level = _usual(volume, psoas, PSOAS)
-    return _placed(volume, upper, lower, ERECTOR, options, psoas=level) | psoas
+    return _placed(volume, upper, lower, ERECTOR, options, spine, psoas=level) | psoas
 
 
 def _placed(
@@ -217,6 +232,7 @@ def _placed(
     lower: Surface,
     muscle: str,
     options: PlacingOptions,
+    spine: Volume | None,
     usual: float = 0.0,
     psoas: float = 0.0,
 ) -> dict[str, Placement]:
@@ -231,29 +247,35 @@ def _placed(
         ERECTOR: (size * ERECTOR_ASIDE, -depth - size * ERECTOR_BEHIND),
         PSOAS: (width + size * PSOAS_ASIDE, size * PSOAS_ALONG),
     }[muscle]
-    sides = {
-        side: _balls(volume, middle, upper.box.axes, sign * across, along, BALL_MM * size)
-        for side, sign in (("right", 1), ("left", -1))
-    }
-    if not usual:
-        usual = _commonest([mean for spots in sides.values() for mean, _, _ in spots])
+    axes, radius = upper.box.axes, BALL_MM * size
+    sides = {}
+    for side, sign in (("right", 1), ("left", -1)):
+        places = np.array([[sign * x, y, 0.0] for x in across for y in along])
+        sides[side] = balls_at(volume, spine, middle + places @ axes, radius)
+
+    def is_fat(ball: Ball | None) -> bool:
+        # Beneath fat as dark as air muscle looks like fat beneath the skin, but like psoas as well.
+        if ball is None or muscle != ERECTOR or psoas / NEXT_RATIO < ball.mean < psoas * NEXT_RATIO:
+            return False
+        return beneath_skin(volume, ball.center, -axes[1], filled_ball(radius))
+
     pair = {}
-    for side, spots in sides.items():
-        unlike = [std + UNLIKE_COST * abs(mean - usual) for mean, std, _ in spots]
-        if not unlike:
+    for side in sides:
+        ball = most_like_muscle(sides, side, usual)
+        fat = is_fat(ball)
+        if fat:  # that of a thin muscle, which may be seen in front of it
+            ball = most_like_muscle(in_front_of(sides, ball, axes[1]), side, usual)
+        if ball is None or (fat and is_fat(ball)):
             continue
         site = f"{side} {muscle}"
-        level, _, spot = spots[int(np.argmin(unlike))]
-        # Beneath fat as dark as air muscle looks like fat beneath the skin, but like psoas as well.
-        if muscle == ERECTOR and not psoas / NEXT_RATIO < level < psoas * NEXT_RATIO:
-            back = -upper.box.axes[1]
-            if beneath_skin(volume, spot, back, _ball(BALL_MM * size)):  # a thin muscle's fat
-                continue
-        pair[site] = grow(volume, spot, Role.MUSCLE, site, options=options)
-        for said in (pair[site].unsure, pair[site].roi.cautions):
+        placed = grow(volume, ball.center, Role.MUSCLE, site, options=options)
+        for said in (placed.unsure, placed.roi.cautions):
             said[:] = [text for text in said if text != TOUCHES_EDGE]  # says nothing here
         if muscle == PSOAS:  # disc may be just as bright and touch it
-            _keep_beside(volume, pair[site], (upper.box, lower.box))
+            _keep_beside(volume, placed, (upper.box, lower.box))
+        _keep_off(volume, placed, spine)
+        if not (fat and placed.unsure):
+            pair[site] = placed
     _compare_sides(volume, pair)
     return pair
 
@@ -298,19 +320,33 @@ def _together(pieces: list[Placement], apart: list[Placement]) -> Placement:
 def _keep_beside(volume: Volume, placement: Placement, boxes: tuple[Box, ...]) -> None:
     """Take off a placement what lies between the sides of bodies, or `BESIDE_MM` beside them."""
 
-    def beside(region: Region) -> Region:
-        at = np.argwhere(region.mask)
-        ras = volume.to_ras((at + region.offset)[:, ::-1])
-        near = np.zeros(len(at), bool)
-        for box in boxes:
-            near |= np.abs((ras - box.center) @ box.axes[0]) < box.half[0] + BESIDE_MM
-        mask = region.mask.copy()
-        mask[tuple(at[near].T)] = False
-        return replace(region, mask=mask)
+    def near(points: np.ndarray) -> np.ndarray:
+        asides = [np.abs((points - box.center) @ box.axes[0]) - box.half[0] for box in boxes]
+        return np.min(asides, axis=0) < BESIDE_MM
 
-    placement.body, placement.roi = beside(placement.body), beside(placement.roi)
+    _take_off(volume, placement, near)
     if not placement.roi.voxels:
         placement.doubt("No psoas was found beside the disc; place it by hand.")
+
+
+def _keep_off(volume: Volume, placement: Placement, spine: Volume | None) -> None:
+    """Take off a placement what is bone, disc or canal."""
+    if spine is not None:
+        _take_off(volume, placement, lambda points: of_spine(spine, points))
+
+
+def _take_off(
+    volume: Volume, placement: Placement, wrong: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    """Take off a placement the voxels whose places (n, 3) are wrong."""
+
+    def rest(region: Region) -> Region:
+        at = np.argwhere(region.mask)
+        mask = region.mask.copy()
+        mask[tuple(at[wrong(volume.to_ras((at + region.offset)[:, ::-1]))].T)] = False
+        return replace(region, mask=mask)
+
+    placement.body, placement.roi = rest(placement.body), rest(placement.roi)
 
 
 def _compare_sides(volume: Volume, pair: dict[str, Placement]) -> None:
@@ -319,36 +355,3 @@ def _compare_sides(volume: Volume, pair: dict[str, Placement]) -> None:
     if len(levels) == 2 and max(levels) > SIDES_RATIO * min(levels):
         for one in pair.values():
             one.doubt("Its signal differs much from the other side's; one may be fat or bone.")
-
-
-def _balls(volume, middle, axes, across, along, radius_mm) -> list[tuple[float, float, np.ndarray]]:
-    """Mean, standard deviation and center of balls that lie inside the volume, but its padding.
-
-    Padding is of one value, that of a corner.
-    """
-    corners = np.unique(volume.array[np.ix_(*[[0, -1]] * 3)])
-    ball = _ball(radius_mm)
-    found = []
-    for x in across:
-        for y in along:
-            center = middle + np.array([x, y, 0.0]) @ axes
-            values = sample(volume.array, volume.ras_to_ijk(center + ball))
-            if np.isfinite(values).all() and not (np.ptp(values) == 0 and values[0] in corners):
-                found.append((float(values.mean()), float(values.std()), center))
-    return found
-
-
-def _ball(radius_mm: float) -> np.ndarray:
-    """(n, 3) places in a ball round 0."""
-    ball = np.stack(np.meshgrid(*[np.linspace(-1, 1, BALL_PLACES)] * 3), -1).reshape(-1, 3)
-    return radius_mm * ball[np.linalg.norm(ball, axis=1) <= BALL_ROUND]
-
-
-def _commonest(values: list[float]) -> float:
-    """The middle of the shortest interval that holds half of the values; NaN for none."""
-    if not values:
-        return float("nan")
-    ordered = np.sort(values)
-    half = len(ordered) // 2
-    start = int(np.argmin(ordered[half:] - ordered[: len(ordered) - half]))
-    return float(ordered[start] + ordered[start + half]) / 2
