@@ -41,6 +41,18 @@ def test_a_rehearsal_is_played_once_and_gives_way(rehearsal, tmp_path):
     assert not will_compile(rehearsal) and compile_ahead(rehearsal) is None
 
 
+def test_the_panel_s_rehearsal_plays_to_its_end_and_compiles_the_motion_of_ute():
+    """It made fat of one peak, which the check of echoes refused: nothing was ever done ahead."""
+    code = (
+        "from PDFFMapperLib.install.rehearsal import play\n"
+        "from PDFFMapperLib.ute.motion_kernel import products_of, strength_and_slopes\n"
+        "play()\n"
+        "assert products_of.signatures and strength_and_slopes.signatures\n"
+    )
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=path, timeout=300)
+
+
 def test_changed_code_is_compiled_for_again(rehearsal, tmp_path):
     assert compile_ahead(rehearsal).wait(60) == 0
     os.utime(tmp_path / "tried" / "rehearsal.py", (2e9, 2e9))
