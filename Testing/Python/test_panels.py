@@ -2113,6 +2113,12 @@ def test_another_style_recolors_what_was_said(panel, sample):
     wait()
     assert "color:#79bcf2" in panel.ui.verdictLabel.text
     assert panel.ui.cellLabel.text == cell and panel.ui.recordsLabel.text == links
+    panel.exit()
+    style(dark)  # chosen while another module is open
+    wait()
+    panel.enter()
+    assert panel.ui.cellLabel.text == cell and panel.ui.recordsLabel.text == links
+    assert "color:#79bcf2" in panel.ui.verdictLabel.text
     panel.cleanup()
     assert not slicer.app.slots
 

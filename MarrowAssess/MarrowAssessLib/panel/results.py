@@ -90,8 +90,9 @@ class ResultsPane:
 
     def _recolor(self) -> None:
         self._ui.verdictLabel.text = self._ui.recordsLabel.text = ""  # the same is not drawn anew
-        self._show_verdict()
-        self._choose(self.chosen)
+        if self._frame.parameters:  # else opening the panel shows them again
+            self._show_verdict()
+            self._choose(self.chosen)
 
     @property
     def segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:
