@@ -372,6 +372,8 @@ def test_a_level_out_of_order_is_doubted(site, up_mm, said):
         ({3: "L3", 5: "T12"}, "L4", False),  # the click has a vote
         ({5: "T12"}, "L4", True),  # one against one: either may be wrong
         ({3: "L3", 2: "L2", 5: "L5"}, "L1", True),  # the click itself is named wrong
+        ({1: "L1", 0: "T12"}, "L2", True),  # so far away neither has it as its neighbor
+        ({1: "L1", 0: "T12"}, "L4", False),
     ],
 )
 def test_a_name_that_the_others_outvote_raises_no_doubt_of_right_ones(known, clicked, said):

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 from MarrowAssessLib.catalogue.anatomy import Role
-from MarrowAssessLib.placement.level_names import KnownLevel, neighbor_site, shifted_site
+from MarrowAssessLib.placement.level_names import (
+    KnownLevel,
+    neighbor_site,
+    shifted_site,
+    told_from_afar,
+)
 
 # Body and disc heights in mm: adult lumbar, thoracic and cervical spine, and that of a small child.
 SPINES = {"lumbar": (27, 9), "thoracic": (21, 5), "cervical": (14, 5), "child": (13, 5)}
@@ -28,6 +33,24 @@ def test_neighbors_of_one_named_body_are_named_and_nothing_further(kind, drawn, 
     assert at(1) == "L2"
     assert at(-1) == "L4"
     assert at(2) == at(-2) == at(3) == ""
+
+
+@pytest.mark.parametrize("kind", SPINES)
+def test_two_bodies_far_away_tell_a_wrong_name_and_doubt_no_right_one(kind):
+    pitch = sum(SPINES[kind])
+    levels = ["T11", "T12", "L1", "L2", "L3", "L4", "L5", "S1"]
+    drawn = [known("T12", 0.0, SPINES[kind][0]), known("L4", -4 * pitch, SPINES[kind][0])]
+
+    def told(site, bodies):
+        return told_from_afar(drawn, np.array([3.0, 5.0, -pitch * bodies]), site)
+
+    assert told("L1", 2) == "L2" and told("L3", 2) == "L2"
+    assert told("L2", 5.8) == "S1"
+    assert told("L3", 8) == ""  # too far to tell
+    assert told("L3-L4", 1.5) == "L1-L2"
+    for bodies, site in enumerate(levels, start=-1):
+        assert told(site, bodies + 0.3) == told(site, bodies - 0.3) == ""
+    assert told("psoas", 2) == told_from_afar(drawn[:1], np.zeros(3), "L5") == ""
 
 
 def test_discs_are_named_between_bodies():

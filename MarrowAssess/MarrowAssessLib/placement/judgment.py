@@ -19,6 +19,7 @@ from MarrowAssessLib.placement.level_names import (
     agreeing,
     neighbor_site,
     out_of_order,
+    told_from_afar,
 )
 from MarrowAssessLib.placement.options import AS_USUAL, PlacingOptions
 from MarrowAssessLib.study.regions import Region
@@ -92,6 +93,8 @@ def read_click(
     elif other and not told and (one := out_of_order(known, point, site, options.lumbar)):
         where = "below" if point[2] < one.center[2] else "above"
         doubts = (*doubts, f"Named {site} as given, but it lies {where} {one.site}.")
+    elif other and not told and (far := told_from_afar(known, point, site, options.lumbar)):
+        doubts = (*doubts, f"Named {site} as given; its neighbors tell {far}.")
     return Click(point, role, site, doubts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -19,6 +20,9 @@ TILTED_MM = 12.0
 # Distance of two levels over the steps between their names and over a body's height, outside of
 # which one of the names is wrong: neighbors had 1.1 to 2.1.
 STEP_PER_HEIGHT = 1.05, 2.2
+# Between two vertebrae a click lies within .66 of its step (36 spines, clicks 3 mm off, up to eight
+# steps), and .15 more for each step beyond them, of which so many are looked at.
+SURELY_OFF, MORE_BEYOND, STEPS_BEYOND = 0.75, 0.15, 3
 # How far from a whole step a click may be to be named; it is put near the center.
 TOLERANCE = {Role.MARROW: 0.42, Role.DISC: 0.25, Role.CSF: 0.5}
 
@@ -80,8 +84,7 @@ def neighbor_site(
         return ""
     if not 0 <= found <= len(levels) - 1:
         return ""
-    upper = int(found)
-    return levels[upper] if found == upper else f"{levels[upper]}-{levels[upper + 1]}"
+    return _name(found, levels)
 
 
 def out_of_order(
@@ -99,6 +102,43 @@ def out_of_order(
         and np.sign(index - named) * (one.center[2] - point_ras[2]) > TILTED_MM
     ]
     return min(wrong, key=lambda one: abs(one.center[2] - point_ras[2]), default=None)
+
+
+def told_from_afar(
+    known: Sequence[KnownLevel], point_ras: np.ndarray, site: str, lumbar: int = 5
+) -> str:
+    """The level of a point by two vertebrae that need not be next to it, "" where `site` may be it.
+
+    They are the nearest ones above and below, or the two nearest, with the point few steps beyond.
+
+    Args:
+        known: named vertebrae and discs.
+        point_ras, site: mm; a vertebra or disc, and what it is said to be.
+        lumbar: how many lumbar vertebrae there are.
+    """
+    levels = spine_levels(lumbar)
+    named = _index(site, levels)
+    bodies = sorted(
+        ((levels.index(one.site), one.center) for one in known if one.site in levels),
+        key=lambda body: body[0],
+    )
+    seen = []  # steps beyond two vertebrae, those from one to the other, and the place
+    for (upper, top), (lower, bottom) in combinations(bodies, 2):
+        if lower > upper and (top != bottom).any():
+            axis = bottom - top
+            steps = float((point_ras - top) @ axis / (axis @ axis)) * (lower - upper)
+            beyond = max(0.0, -steps, steps - (lower - upper))
+            seen.append((beyond, lower - upper, upper + steps))
+    beyond, _, place = min(seen, default=(STEPS_BEYOND + 1, 0, 0))
+    if named is None or beyond > STEPS_BEYOND:
+        return ""
+    if abs(place - named) <= SURELY_OFF + MORE_BEYOND * beyond:
+        return ""
+    half = named % 1
+    found = round(place - half) + half
+    if not 0 <= found <= len(levels) - 1:
+        return ""
+    return _name(found, levels)
 
 
 def agreeing(
@@ -162,6 +202,12 @@ def _index(site: str, levels: list[str]) -> float | None:
     if not all(end in levels for end in ends):
         return None
     return sum(levels.index(end) for end in ends) / len(ends)
+
+
+def _name(index: float, levels: list[str]) -> str:
+    """The vertebra (0, 1 ...) or the disc (0.5, 1.5 ...) with that position among levels."""
+    upper = int(index)
+    return levels[upper] if index == upper else f"{levels[upper]}-{levels[upper + 1]}"
 
 
 def _step(placed: Sequence[tuple[float, KnownLevel]]) -> np.ndarray:
