@@ -93,7 +93,11 @@ class Desk(SceneDesk):
     def dark(self, on):
         from PySide6 import QtGui, QtWidgets
 
-        QtWidgets.QApplication.setPalette(QtGui.QPalette(QtGui.QColor("#353535" if on else "#eee")))
+        palette = QtGui.QPalette(QtGui.QColor("#353535" if on else "#eee"))
+        QtWidgets.QApplication.setPalette(palette)
+        for told in slicer.app.slots.values():
+            told(palette)
+        self.wait()
 
     def click_last_line(self, proxy):
         proxy.qobject.linkActivated.emit("said")

@@ -2099,6 +2099,14 @@ def test_of_several_images_of_a_kind_the_sagittal_one_is_chosen_and_said(panel):
     assert "T2: t2_tse b" in panel.ui.studyLabel.text.splitlines()  # no ground: the user's choice
 
 
+def test_a_refusal_names_no_option_that_the_panel_has_not(panel, sample):
+    applied(panel)
+    panel._parameterNode.adcVolume = sample.volumes["T1"]
+    wait()
+    said = panel.ui.verdictLabel.text
+    assert said.endswith("this map is not in 10^-3 mm^2/s; bring it to that unit first."), said
+
+
 def test_another_style_recolors_what_was_said(panel, sample):
     from PySide6 import QtGui
 

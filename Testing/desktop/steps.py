@@ -384,6 +384,7 @@ def pet_and_dual_energy_are_measured(desk):
     panel = desk.open("PDFFMapper")
     desk.show_tab(panel, "Dual energy")
     panel.frame.parameters.ctLowVolume, panel.frame.parameters.ctHighVolume = low, high
+    desk.unfold(panel.ui.dectAdvanced)
     desk.type(panel.ui.waterCm, "30")
     desk.click(panel.ui.applyButton)
     check("VNCa" in panel.ui.statusLabel.text, panel.ui.statusLabel.text)
@@ -582,6 +583,7 @@ def methods_bring_their_rows(desk):
     method, parameters = panel.ui.dixonInput, panel.frame.parameters
     for title, value in (("Left out", "leave out"), ("Put right where sure", "repair")):
         desk.choose(method, "water and fat")
+        desk.unfold(panel.ui.pdffAdvanced)
         desk.choose(panel.ui.exchanged, title)
         check(parameters.exchanged == value, f"{title} was chosen: {parameters.exchanged}")
         desk.choose(method, "echoes")
@@ -590,6 +592,7 @@ def methods_bring_their_rows(desk):
         check(parameters.commonPhase != shared, "The box takes no click.")
         check(not desk.is_shown(panel.ui.exchanged), "A row of the other method stays.")
     desk.shot("methods")
+    desk.fold(panel.ui.pdffAdvanced)
     for tab in panel.tabs:
         desk.show_tab(panel, tab.family.title)
         for recipe in tab.family.recipes:

@@ -131,10 +131,14 @@ class MeasuringRow:
             self._ui.gridLabel.text = other_grid(parameters, error)
             self._ui.gridRow.visible = True
             assessment = None
-        except (ValueError, OSError):  # what was measured before was measured otherwise
+        except (ValueError, OSError) as error:  # what was measured before was measured otherwise
             self._refused = True
             self._logic.session.clear_results(parameters.segmentation)
             self._results.show()
+            if "--scale" in str(error):  # no row of the panel
+                from MarrowAssessLib.study.map_scale import without_scale
+
+                raise ValueError(without_scale(str(error))) from error
             raise
         self._refused = False
         if assessment is not None or not self._frame.canceled:

@@ -13,7 +13,7 @@ from PDFFMapperLib.images.volume import Volume, grids_differ
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.sources.labels import check_labels
 from MarrowAssessLib.sources.volume_source import read_source
-from MarrowAssessLib.study.map_scale import in_stated_unit, scale_advice
+from MarrowAssessLib.study.map_scale import in_stated_unit, scale_advice, without_scale
 
 COLUMNS = ("label", "pdff")
 LEAST_VOXELS = 10
@@ -89,7 +89,7 @@ def read_pdff(source: str) -> Volume:
     """
     volume, _ = in_stated_unit(read_source(source, Contrast.PDFF), Contrast.PDFF)
     if advice := scale_advice(volume, Contrast.PDFF):
-        raise ValueError(advice.partition("; give its scale")[0] + "; bring it to percent first.")
+        raise ValueError(without_scale(advice))
     return volume
 
 

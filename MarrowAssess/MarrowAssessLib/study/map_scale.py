@@ -149,3 +149,8 @@ def _advice(
         f"{volume.name}: its values reach {highest:.4g}{stated}, so this map is not in {unit}; "
         f"give its scale, such as --scale {contrast.value}={given}."
     )
+
+
+def without_scale(advice: str) -> str:
+    """Such a sentence where no scale can be given."""
+    return advice.partition("; give its scale")[0] + "; bring it to that unit first."

@@ -207,13 +207,14 @@ class RecipeTab:
         before = self._order[: self._order.index(name)]
         place = sum(one in self._rows for one in before if (one in self._folded) == folded)
         if folded and self._section is None:
-            self._section = ctk.ctkCollapsibleButton()
+            name = f"{self.family.command}Advanced"
+            self._section = self.widgets[name] = ctk.ctkCollapsibleButton()
+            self._section.objectName = name
             rows = qt.QWidget()  # the section hides it, and no row that a method shows
             self._section_form = qt.QFormLayout(rows)
             qt.QVBoxLayout(self._section).addWidget(rows)
             self._section.collapsed = True
             self._form.addRow(self._section)
-            self.widgets[f"{self.family.command}Advanced"] = self._section
         return self._section_form if folded else self._form, place
 
     def _title_section(self, options: Collection[Option], recipe: Recipe) -> None:
