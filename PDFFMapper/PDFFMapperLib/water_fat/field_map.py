@@ -47,7 +47,7 @@ _SETTLED = 2e-4  # share of voxels that still change
 _FINE_WEIGHT = 0.5
 _FINE_CAP = 30.0
 _TILE = 4_000  # voxels
-_BAND = 10_000  # voxels of a slab searched by one core at once
+_BAND = 5_000  # voxels of a slab searched by one core at once
 
 
 @dataclass(frozen=True)

@@ -468,9 +468,11 @@ def _check_finite(echoes, k, finite):
 def _count_zeros(echoes, k, mask, zeros):
     """Add up the voxels of the mask of slice `k` where each echo is 0."""
     for n in range(len(echoes)):
+        count = 0  # by itself, the compiler makes vectors of it
         for j in range(mask.shape[0]):
             for i in range(mask.shape[1]):
-                zeros[n] += mask[j, i] and echoes[n, k, j, i] == 0
+                count += mask[j, i] & (echoes[n, k, j, i] == 0)
+        zeros[n] += count
 
 
 def check_echoes_alive(echoes: np.ndarray, mask: np.ndarray) -> None:
@@ -532,42 +534,39 @@ _MAPS = ("pdff_percent", "r2star_per_s", "water", "fat", "off_resonance_hz", "re
 
 
 def _maps(mask, fitted: _Fits, found, model, signed: bool) -> WaterFatResult:
-    fits, failed, count = fitted.columns, fitted.failed, len(fitted.columns)
+    fits, failed = fitted.columns, fitted.failed
     if model.common_phase:
-        fractions = np.ascontiguousarray(fits[:, FRACTION])
+        fractions = fits[:, FRACTION]
     else:
         fractions = _magnitude_fraction(mask, fits, failed, fitted.noise, signed)
-    values = np.empty((len(_MAPS), count), np.float32)
-    doubt = np.where(fitted.dark, np.uint8(Doubt.LOW_SIGNAL), np.uint8(0))
+    volumes = [np.empty(mask.shape, np.float32) for _ in _MAPS]
+    doubts, ends = np.empty(mask.shape, np.uint8), slice_ends(mask)
 
-    def fill(part: slice) -> None:
+    def fill_slice(k: int) -> None:
+        part = slice(ends[k], ends[k + 1])
+        values = np.empty((len(_MAPS), ends[k + 1] - ends[k]), np.float32)
+        doubt = np.empty(values.shape[1], np.uint8)
         _values(
             fits[part],
             fitted.noise[part],
             fitted.signal_energy[part],
             fitted.freedom,
-            fractions[part],
+            np.ascontiguousarray(fractions[part]),
             found.off_resonance_hz[part],
             found.swap_margin[part],
+            fitted.dark[part],
             failed[part],
             fitted.borrowed[part],
             fitted.hidden[part],
             fitted.imprecise[part],
-            doubt[part],
-            tuple(values[:, part]),
+            doubt,
+            tuple(values),
         )
-
-    by_parts(fill, count)
-    volumes = [np.empty(mask.shape, np.float32) for _ in _MAPS]
-    doubts, ends = np.empty(mask.shape, np.uint8), slice_ends(mask)
-
-    def put_slice(k: int) -> None:
-        part = slice(ends[k], ends[k + 1])
         for volume, each in zip(volumes, values, strict=True):
-            put(each[part], mask[k], np.nan, volume[k])
-        put(doubt[part], mask[k], _LOW_SIGNAL, doubts[k])
+            put(each, mask[k], np.nan, volume[k])
+        put(doubt, mask[k], _LOW_SIGNAL, doubts[k])
 
-    run_parallel(put_slice, range(len(mask)))
+    run_parallel(fill_slice, range(len(mask)))
     return WaterFatResult(**dict(zip(_MAPS, volumes, strict=True)), doubt=doubts, mask=mask)
 
 
@@ -592,10 +591,10 @@ _LOW_SIGNAL, _POOR_FIT, _SWAP_RISK, _FAILED, _BORROWS, _IMPRECISE, _CANCELED = m
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _values(
-    fits, noise, energy, freedom, fractions, start_hz, margin, failed, borrowed, hidden,
+    fits, noise, energy, freedom, fractions, start_hz, margin, dark, failed, borrowed, hidden,
     imprecise, doubt, maps,
 ):  # fmt: skip
-    """The values of each of `_MAPS` of voxels; their doubts are added to `doubt`.
+    """The values of each of `_MAPS` of voxels, and their doubts.
 
     Args:
         fits: of the voxels, as the next ones: noise SD, sum of the squared echoes.
@@ -603,7 +602,7 @@ def _values(
         fractions: of fat, by the signed or the magnitude signals.
         start_hz: off-resonance where there is no fit.
         margin: cost of exchanging water and fat.
-        failed, borrowed, hidden, imprecise: as in `_Fits`.
+        dark, failed, borrowed, hidden, imprecise: as in `_Fits`.
     """
     for v in range(len(fits)):
         fit, sd = fits[v], noise[v]
@@ -612,8 +611,9 @@ def _values(
         residual = np.sqrt(fit[RESIDUAL] / max(energy[v], 1e-30))
         left = np.sqrt(fit[RESIDUAL] / max(freedom + hidden[v], 1))
         canceled = not failed[v] and not sd**2 * fit[TOTAL_VARIANCE] < _LEAST_TOTAL**-2
-        doubt[v] |= (
-            _POOR_FIT * (left > 3 * sd and residual > 0.05)
+        doubt[v] = (
+            _LOW_SIGNAL * dark[v]
+            | _POOR_FIT * (left > 3 * sd and residual > 0.05)
             | _SWAP_RISK * (margin[v] < SWAP_MARGIN)
             | _FAILED * failed[v]
             | _BORROWS * borrowed[v]
@@ -655,11 +655,13 @@ def _without_r2star(result: WaterFatResult) -> list[str]:
 @njit(cache=True, nogil=True)
 def _count_untold(mask, doubt, r2star, counts):
     """Count a slice's confident voxels: those without R2*, and all."""
+    untold = confident = 0
     for j in range(mask.shape[0]):
         for i in range(mask.shape[1]):
-            if mask[j, i] and doubt[j, i] == 0:
-                counts[0] += np.isnan(r2star[j, i])
-                counts[1] += 1
+            sure = mask[j, i] & (doubt[j, i] == 0)
+            untold += sure & np.isnan(r2star[j, i])
+            confident += sure
+    counts[:] = untold, confident
 
 
 def _separate_decays(result, signals, model, fits, select: bool) -> str:
@@ -910,13 +912,14 @@ def _pooled_noise(mask, residuals, failed, freedom) -> np.ndarray:
     over 30 times the median (vessels, edges) do not spread to their neighbors.
     """
     freedom = max(freedom, 1)
-    residuals = np.ascontiguousarray(residuals)
     some = residuals[:: len(failed) // _MANY + 1]
     some = some[~failed[:: len(failed) // _MANY + 1]]
     usual = float(np.median(some)) if some.size else 1.0
     energy, noise = np.empty((2, len(failed)), np.float32), np.empty(len(failed), np.float32)
     by_parts(
-        lambda part: _limited(residuals[part], failed[part], 30 * usual, *energy[:, part]),
+        lambda part: _limited(
+            np.ascontiguousarray(residuals[part]), failed[part], 30 * usual, *energy[:, part]
+        ),
         len(failed),
     )
     pooled = sum_around(mask, energy)

@@ -151,14 +151,15 @@ def _square(value):
 @njit(cache=True, nogil=True)
 def _largest(echoes, k, level):
     """Magnitude of the largest finite echo of each voxel of slice `k`."""
+    largest = np.empty(level.shape[1])
     for j in range(level.shape[0]):
-        for i in range(level.shape[1]):
-            largest = 0.0
-            for n in range(len(echoes)):
+        largest[:] = 0
+        for n in range(len(echoes)):  # echo by echo, the compiler makes vectors of it
+            for i in range(level.shape[1]):
                 square = _square(echoes[n, k, j, i])
-                if square > largest and square < np.inf:
-                    largest = square
-            level[j, i] = math.sqrt(largest)
+                largest[i] = max(largest[i], square if square < np.inf else 0.0)
+        for i in range(level.shape[1]):
+            level[j, i] = math.sqrt(largest[i])
 
 
 @njit(cache=True, nogil=True)
