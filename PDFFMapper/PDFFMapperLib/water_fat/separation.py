@@ -368,23 +368,25 @@ def _fit_voxels(
                 signals.at(index[part]), model, decay, found.off_resonance_hz[part], prior=prior
             )
 
-        of_r2star = _sds(fits, noise, failed)[1]
+        of_pdff, of_r2star = _sds(fits, noise, failed)
         hidden = over_together(mask, [of_r2star], [_HIDDEN_R2STAR_PER_S])[0]
         hidden &= ~dark  # which are marked
         if np.count_nonzero(hidden) < _FEWEST_TO_SHARE:  # these borrow one by one
             hidden[:] = False
-        noise = _share_r2star(
-            mask,
-            fits,
-            noise,
-            failed,
-            hidden,
-            freedom,
-            model,
-            lambda part: signals.at(index[part]),
-            refit,
-        )
-        imprecise = _imprecise(mask, fits, noise, failed, hidden)
+        if hidden.any():
+            noise = _share_r2star(
+                mask,
+                fits,
+                noise,
+                failed,
+                hidden,
+                freedom,
+                model,
+                lambda part: signals.at(index[part]),
+                refit,
+            )
+            of_pdff, _ = _sds(fits, noise, failed)
+        imprecise = _imprecise(mask, of_pdff, hidden)
         if _left(noise, background) >= _MISFIT:  # R2* hides it, and the expected R2* holds it too
             imprecise |= hidden
         borrowed = _borrow_r2star(mask, fits, noise, failed, hidden, refit)
@@ -772,12 +774,11 @@ def _along_common_phase(mask, water, fat, relative, sd, expected):
     return np.cos(relative - lead), agreed
 
 
-def _imprecise(mask, fits, noise, failed, hidden) -> np.ndarray:
-    """Voxels in whose neighborhood noise is more than the fit can bear, bool."""
-    pdff, _ = _sds(fits, noise, failed)
-    imprecise = over_together(mask, [pdff], [USELESS_PDFF])[0] | ~(pdff < 2 * USELESS_PDFF)
+def _imprecise(mask, sd, hidden) -> np.ndarray:
+    """Voxels in whose neighborhood the fraction's SD is more than can be borne, bool."""
+    imprecise = over_together(mask, [sd], [USELESS_PDFF])[0] | ~(sd < 2 * USELESS_PDFF)
     if hidden.any():
-        imprecise |= hidden & over_together(mask, [pdff], [_VAGUE_PDFF])[0]
+        imprecise |= hidden & over_together(mask, [sd], [_VAGUE_PDFF])[0]
     return imprecise
 
 
@@ -807,7 +808,7 @@ def _share_r2star(mask, fits, noise, failed, hidden, freedom, model, signals, re
         fits: of these, changed in place.
         noise: SD of each.
         failed: have no fit; changed in place.
-        hidden: the voxels to fit again, bool.
+        hidden: the voxels to fit again, some, bool.
         freedom: numbers per voxel that no unknown takes.
         model: echo times and fat.
         signals: echoes of voxels, by their place in `fits`.
@@ -817,8 +818,6 @@ def _share_r2star(mask, fits, noise, failed, hidden, freedom, model, signals, re
         The noise SD of each voxel, by what these leave now.
     """
     chosen = np.flatnonzero(hidden)
-    if not chosen.size:
-        return noise
     shared, unsure = shared_r2star(mask, chosen, noise, model, signals, refit)
 
     def fit_again(start: int) -> None:
