@@ -283,25 +283,24 @@ def _volume(array, name="map", facts=None) -> Volume:
 
 
 def speed(peer: str | None) -> None:
-    print("\nSpeed, six complex echoes, masked voxels; the best of three")
+    print("\nSpeed, six complex echoes, masked voxels; best of seven, one and all cores in turn")
     separated(spine_phantom((4, 32, 32)))  # compiles or loads
     cores = sorted(os.sched_getaffinity(0))
     for shape in (SMALL, LARGE):
         phantom = spine_phantom(shape, snr=60)
-        walls = {}
-        for used in (cores[-1:], cores):
-            os.sched_setaffinity(0, used)
-            runs = []
-            for _ in range(3):
+        runs = {1: [], len(cores): []}
+        for _ in range(7):
+            for used in (cores[-1:], cores):
+                os.sched_setaffinity(0, used)
                 began = time.perf_counter()
                 result, seconds = separated(phantom)
-                runs.append((time.perf_counter() - began, seconds))
-            count = int(result.mask.sum())
-            walls[len(used)], spent = min(runs)
+                runs[len(used)].append((time.perf_counter() - began, seconds))
+        count = int(result.mask.sum())
+        for used, taken in runs.items():
+            wall, spent = min(taken)
             print(
-                f"{shape}: {count} voxels on {len(used)} cores: {walls[len(used)]:.2f} s, "
-                f"{spent:.2f} CPU s, {count / spent:.0f} per CPU s; "
-                f"{walls[1] / walls[len(used)]:.2f} times one core"
+                f"{shape}: {count} voxels on {used} cores: {wall:.3f} s, {spent:.3f} CPU s, "
+                f"{count / spent:.0f} per CPU s; {min(runs[1])[0] / wall:.2f} times one core"
             )
         if peer:
             other = beside(peer, phantom)
