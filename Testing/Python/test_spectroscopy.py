@@ -1239,6 +1239,18 @@ def test_suppressed_water_gives_no_fraction():
     assert found.get("ndb")
 
 
+@pytest.mark.parametrize("turned", [-1.5, 1.2, 3.0])
+def test_what_is_left_of_suppressed_water_has_a_phase_of_its_own(turned):
+    series = made(Truth(pdff_percent=100.0))
+    water = made(Truth(pdff_percent=0.0), snr=1e9)  # of the same seed, so of the same phase
+    series.fids += 0.2 * np.exp(1j * turned) * water.fids
+    found = MRS.measure(spectra_of(series, suppressed=True))
+    for key, truth in (("ndb", TRUTH.ndb), ("nmidb", TRUTH.nmidb)):
+        low, high = found.get(key).ci95
+        assert low < truth < high
+        assert high - low < 0.4
+
+
 @pytest.mark.parametrize(("width", "fraction"), [(90.0, True), (135.0, False)])
 def test_wide_lines_give_no_composition_and_the_widest_no_fraction(width, fraction):
     truth = Truth(fwhm_water_hz=width, fwhm_fat_hz=width)

@@ -195,6 +195,7 @@ def analyze(
     )  # fmt: skip
     series, cautions = ready.series, []
     choice, with_t2 = _choice(series, settings, cautions)
+    choice = replace(choice, suppressed=ready.suppressed)
     tell(progress, 0.0, "Fitting spectra")
     averaged, of_lines = _with_lines(best_choice(series, choice), settings)
     averaged = with_larger_couplings(averaged)

@@ -267,6 +267,9 @@ def _with_amplitudes(model: SpectrumModel, theta: np.ndarray) -> tuple[float, np
         found, *_ = np.linalg.lstsq(columns, data, rcond=None)
         cost += float(np.sum(np.abs(columns @ found - data) ** 2))
         theta[model.at[f"phase{k}"]] = np.angle(found @ np.abs(found))
+        if model.choice.suppressed:
+            theta[model.at[f"phase{k}"]] = np.angle(found[1])
+            theta[model.at["water_phase"]] = np.angle(found[0] * found[1].conj())
         amounts.append(np.abs(found))
     water, fat = np.mean(amounts, axis=0)
     theta[model.at["water"]] = water

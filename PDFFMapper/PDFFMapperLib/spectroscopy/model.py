@@ -65,6 +65,7 @@ class Choice:
         t1: whether T1 of water and fat are fitted (several TR, TI or TM).
         chain_length: whether the length of fat's chains is fitted, with what is known of it.
         polyunsaturated: most nmidb per ndb: 1/2 where no chain has more than two double bonds.
+        suppressed: whether water was suppressed: what is left of it has a phase of its own.
         known: values of parameters that are not fitted, by name.
         baseline_ms, baseline_sds: a smooth baseline is expected: a signal at random, whose standard
             deviation is baseline_sds exp(-t^2/(2 baseline_ms^2)) of that of the noise. 0 is none.
@@ -82,6 +83,7 @@ class Choice:
     t1: bool = False
     chain_length: bool = False
     polyunsaturated: float = 0.5
+    suppressed: bool = False
     known: dict[str, float] = field(default_factory=dict)
     baseline_ms: float = 0.0
     baseline_sds: float = 0.0
@@ -258,7 +260,8 @@ class SpectrumModel:
             rate, curve = of(theta, f"{tissue}_lorentz"), of(theta, f"{tissue}_gauss")
             decay = np.exp((2j * np.pi * hz - rate) * t - curve * t**2 / 2)
             shared.append(common * decay * np.exp(2j * np.pi * hz * delay))
-        water = self.water_turn * shared[0] * np.exp(2j * np.pi * self.water_hz * delay)
+        turned = 2 * np.pi * self.water_hz * delay + of(theta, "water_phase")
+        water = self.water_turn * shared[0] * np.exp(1j * turned)
         return water, shared[1], np.exp(2j * np.pi * self.fat_hz(theta) * delay)
 
     def parts(self, theta: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -331,6 +334,7 @@ class SpectrumModel:
             "water_lorentz": -seen * t_water,
             "water_gauss": -seen * t2_water,
             "water": of_water * water,
+            "water_phase": 1j * seen * water,
             "water_r2": amount * water_r2 * water,
             "water_r1": amount * water_r1 * water,
             "fat_r2": fat_r2 * fat,
@@ -359,6 +363,8 @@ def _bounds(series: Series, choice: Choice) -> dict[str, tuple[float, float]]:
     bounds |= dict.fromkeys(("fat_lorentz", "water_lorentz"), (0.0, 800.0))
     bounds |= dict.fromkeys(("fat_gauss", "water_gauss"), (0.0, 4.5e5))
     bounds["water"] = (0.0, np.inf)
+    if choice.suppressed:
+        bounds["water_phase"] = (-np.inf, np.inf)
     if choice.free:
         bounds |= {f"group{n}": (0.0, np.inf) for n in range(len(FREE_GROUPS))}
     else:
