@@ -45,6 +45,9 @@ _LEAST_INFORMATION = 0.1  # of a voxel in a step, or near the floor of noise it 
 _LOG_BLUR = (0.0, np.log(4.0))  # of marrow, over that of the rest
 _LEAST_FAT = 0.2  # of marrow
 MARROW_FAT, MARROW_FAT_SD = 0.9, 0.15  # what is expected of a shaft, where images do not tell it
+# Of a harmonic of cortex over its mean, between the first image and another: a coil shades both
+# alike, PI varies along it. By .1 the blur of a funnel, which differs by side, moves the PI more.
+SHADING_SD = 0.3
 
 
 @dataclass(frozen=True)
@@ -223,7 +226,8 @@ class _Likeliest:
 class _RingFit:
     """Parameters: harmonics of the inner and outer edge, log of marrow's blur, its fat; levels.
 
-    Images and levels are in units of the noise.
+    Levels of an image are harmonics of marrow, cortex and outside; those of cortex are over its
+    mean, as a coil shades all images alike. Images and levels are in units of the noise.
     """
 
     def __init__(
@@ -265,6 +269,23 @@ class _RingFit:
         """Harmonics of each level."""
         return [harmonics(self.angle, order) for order in self.orders]
 
+    @property
+    def _expected(self) -> tuple[np.ndarray, np.ndarray]:
+        """What is expected of parameters: a matrix that gives numbers of SD 1 of them, and means.
+
+        Marrow's share of fat, and the shading of cortex in each image as in the first one.
+        """
+        own = self._own()
+        shading = own[:, self.count + self.firsts[1] + 1 : self.count + self.firsts[2]]
+        found = np.zeros((1 + shading[1:].size, own[-1, -1] + 1))
+        found[0, self.count - 1] = 1 / MARROW_FAT_SD
+        rows = np.arange(1, len(found))
+        found[rows, shading[1:].ravel()] = 1 / SHADING_SD
+        found[rows, np.tile(shading[0], len(own) - 1)] = -1 / SHADING_SD
+        means = np.zeros(len(found))
+        means[0] = MARROW_FAT / MARROW_FAT_SD
+        return found, means
+
     def _bare(self) -> _RingFit:
         """The same without harmonics, which hold more than images do and are soon made again."""
         bare = copy(self)
@@ -282,15 +303,19 @@ class _RingFit:
     def _equations(
         self, parameters: np.ndarray, weight: np.ndarray, said: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Information of all parameters, by that of each voxel, and the sum of what voxels say."""
+        """Information of all parameters, by that of each voxel, and the sum of what voxels say.
+
+        With what is expected of parameters in both.
+        """
         own = self._own()
         information, whole = np.zeros((len(parameters),) * 2), np.zeros(len(parameters))
         jacobians = self._jacobians(parameters)
         for places, one, known, each in zip(own, jacobians, weight, said, strict=True):
             information[np.ix_(places, places)] += (one * known[:, None]).T @ one
             whole[places] += each @ one
-        information[self.count - 1, self.count - 1] += 1 / MARROW_FAT_SD**2
-        return information, whole
+        expected, means = self._expected
+        information += expected.T @ expected
+        return information, whole - expected.T @ (expected @ parameters - means)
 
     def _past_edges(self, edges: np.ndarray) -> list[np.ndarray]:
         """As `_past`, by the parameters of edges and blur."""
@@ -460,29 +485,34 @@ class _RingFit:
             edges, found, cost, damping = tried, solved, now, max(damping / 5, 1e-9)
             if done:
                 break
-        return np.concatenate([edges, [MARROW_FAT], found[0].ravel()])
+        levels, (first, end) = found[0], self.firsts[1:3]
+        levels[:, first + 1 : end] = levels[0, first + 1 : end] / levels[0, first]
+        return np.concatenate([edges, [MARROW_FAT], levels.ravel()])
 
     def _around(self, parameters: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
         """All signals, the log likelihood and its slopes by the size of each signal."""
-        edges, share = parameters[: self.count], parameters[self.count - 1]
-        shares, turns = _shares(*self._past_edges(edges)), _turn_of(share, self.fat)[0]
+        edges = parameters[: self.count]
+        shares, turns = _shares(*self._past_edges(edges)), _turn_of(edges[-1], self.fat)[0]
         signals = np.empty(self.held.shape)
         for one, levels, turn in zip(signals, self._levels_of(parameters), turns, strict=True):
             fat, *waters = (a * b for a, b in zip(shares, self._along(levels), strict=True))
             one[...] = _turned_sum(sum(waters), fat, turn)[0]
-        unusual = (share - MARROW_FAT) / MARROW_FAT_SD
+        expected, means = self._expected
+        unusual = expected @ parameters - means
         likelihood, score = log_likelihood(self.held, signals, self.coils)
-        return signals, likelihood - unusual**2 / 2, score
+        return signals, likelihood - unusual @ unusual / 2, score
 
     def _jacobians(self, parameters: np.ndarray) -> Iterator[np.ndarray]:
         """Derivatives of each image's signals by edges, blur, fat and its own levels.
 
         Of one image after the other: those of all would take several times the images' memory.
         """
-        count, marrow = self.count, self.firsts[1]
+        count, marrow, end = self.count, *self.firsts[1:3]
         design, slopes = self._shapes(parameters[:count])
         turns, by_share = _turn_of(parameters[count - 1], self.fat)
-        for one, turn, by in zip(self._levels_of(parameters), turns, by_share, strict=True):
+        shadings = parameters[count:].reshape(len(self.held), -1)[:, marrow + 1 : end]
+        each = self._levels_of(parameters), turns, by_share, shadings
+        for one, turn, by, shading in zip(*each, strict=True):
             water, fat = design[:, marrow:] @ one[marrow:], design[:, :marrow] @ one[:marrow]
             signals, by_water, by_fat = _turned_sum(water, fat, turn)
             jacobian = np.empty((len(signals), count + len(one)))
@@ -490,11 +520,17 @@ class _RingFit:
             jacobian[:, count - 1] = by * water * fat / signals
             np.multiply(by_fat[:, None], design[:, :marrow], out=jacobian[:, count:][:, :marrow])
             np.multiply(by_water[:, None], design[:, marrow:], out=jacobian[:, count:][:, marrow:])
+            waves = jacobian[:, count:][:, marrow + 1 : end]
+            jacobian[:, count + marrow] += waves @ shading
+            waves *= one[marrow]
             yield jacobian
 
     def _levels_of(self, parameters: np.ndarray) -> np.ndarray:
-        """The levels' harmonics of each image."""
-        return parameters[self.count :].reshape(len(self.held), -1)
+        """The levels' harmonics of each image, those of cortex times its mean."""
+        first, end = self.firsts[1:3]
+        levels = parameters[self.count :].reshape(len(self.held), -1).copy()
+        levels[:, first + 1 : end] *= levels[:, first, None]
+        return levels
 
     def _along(self, levels: np.ndarray) -> list[np.ndarray]:
         """An image's levels at its voxels."""
@@ -511,7 +547,6 @@ class _RingFit:
         for _ in range(_MOST_STEPS):
             weight = np.maximum(information_of(np.abs(signals), self.coils), _LEAST_INFORMATION)
             normal, right = self._equations(parameters, weight, np.sign(signals) * score)
-            right[self.count - 1] -= (parameters[self.count - 1] - MARROW_FAT) / MARROW_FAT_SD**2
             if known_fat:
                 right[self.count - 1] = 0.0
                 normal[self.count - 1], normal[:, self.count - 1] = 0.0, 0.0
@@ -624,8 +659,10 @@ class _RingFit:
             each[known] for each in (self.distance, self.psf, self.inward, self.angle)
         )
         design = joint._shapes(parameters[: self.count])[0]
-        starts = [np.linalg.lstsq(design, one, rcond=None)[0] for one in joint.held[own:]]
-        at = joint._known(joint._likeliest(np.concatenate([parameters, *starts])))
+        starts = np.linalg.lstsq(design, joint.held[own:].T, rcond=None)[0].T
+        shading = slice(self.firsts[1] + 1, self.firsts[2])
+        starts[:, shading] = parameters[self.count :][shading]
+        at = joint._known(joint._likeliest(np.concatenate([parameters, starts.ravel()])))
         places = joint._cortex_places()[
             [own + new.index(n) if k is None else k for n, k in enumerate(same)]
         ]
@@ -676,14 +713,15 @@ class _RingFit:
         return 0.5 * at.covariance @ whole
 
     def _followed(self, own: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the signal of each voxel follows: its edges, blur, fat and levels.
+        """What the signal of each voxel follows: edges, blur, fat, levels and cortex's shading.
 
         Returns:
             Values, shape (followed, voxels), and a root of their covariance: as many steps, shape
             (followed, followed, voxels).
         """
         one = np.ones((len(self.angle), 1))
-        bases = [self.edge, self.edge, one, one, *self.of_level]
+        marrow, cortex, *rest = self.of_level
+        bases = [self.edge, self.edge, one, one, marrow, one, cortex[:, 1:], *rest]
         ends = np.cumsum([0] + [basis.shape[1] for basis in bases])
         parts = [slice(*pair) for pair in pairwise(ends)]
         values = np.stack([basis @ own[part] for basis, part in zip(bases, parts, strict=True)])
@@ -704,7 +742,8 @@ class _RingFit:
 
     def _signals(self, values: np.ndarray, image: int) -> np.ndarray:
         """Of one image, by what each voxel follows (see `_followed`)."""
-        a, b, more, share, *levels = values
+        a, b, more, share, marrow, mean, shading, *rest = values
+        levels = marrow, mean * (1 + shading), *rest
         shares = _shares(*self._past(a, b, more))
         fat, *waters = (one * level for one, level in zip(shares, levels, strict=True))
         return _turned_sum(sum(waters), fat, _turn_of(share, self.fat[image])[0])[0]
