@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import tracemalloc
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -1085,3 +1086,35 @@ def test_a_unit_other_than_ms_is_asked_for(tibia, tmp_path, capsys, times):
     assert main(given) == 2
     assert "look like s or us; say which by --unit" in capsys.readouterr().err
     assert main([*given, "--unit", "s" if times[0] == "0" else "us"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "facts", "settings"),
+    [
+        ("porosity-index", [{"EchoTime": 0.032}, {"EchoTime": 2.2}], {}),
+        (
+            "t1",
+            [{"EchoTime": 0.032, "RepetitionTime": 20.0, "FlipAngle": a} for a in (5, 10, 20, 30)],
+            {"same_gain": True},
+        ),
+    ],
+)
+def test_maps_of_a_whole_mask_take_four_times_the_memory_of_their_images(method, facts, settings):
+    """5.9 and 4.3 times before."""
+    rng = np.random.default_rng(2)
+    images = []
+    for one in facts:
+        angle, late = np.deg2rad(one.get("FlipAngle", 90.0)), one["EchoTime"] > 1
+        decay = np.exp(-one.get("RepetitionTime", 1e4) / 250)
+        level = np.sin(angle) * (1 - decay) / (1 - np.cos(angle) * decay)
+        level *= (200 if "FlipAngle" in one else 30) * (0.2 if late else 1)
+        array = level + rng.standard_normal((20, 100, 100), np.float32)
+        images.append(Volume(np.abs(array).astype(np.float32), np.eye(4), str(one), dict(one)))
+    mask = images[0].with_array(np.ones(images[0].array.shape, np.uint8))
+    made = UTE.recipe(method).make(images, sigma=1.0, mask=mask, **settings)  # compiled, tables
+    assert "region" in made[0].provenance
+    tracemalloc.start()
+    UTE.recipe(method).make(images, sigma=1.0, mask=mask, **settings)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * sum(one.array.nbytes for one in images)

@@ -30,17 +30,20 @@ def of_density(
     if settings.mask is None:
         raise ValueError("A density is of a bone that somebody has drawn; give it (--mask).")
     inside, notes = bone_of(data.images, settings)
-    strong = without_floor(data.images, (0,))[0]
-    doubt = doubt_of(data.images, inside & ~data.inside_reference, strong)
+    inside &= ~data.inside_reference
+    doubt = doubt_of(data.images, inside, without_floor(data.images, (0,))[0])
+    del inside
     try:
         rows, more, pool = density_rows(data, doubt == 0)
     except ValueError as error:
         raise ValueError(f"The mapped bone: {error}.") from None
     sample = region_signals(data.images, data.inside_reference, (0,))[0]
-    values = strong * float(scale_of(data, pool) / sample.value)
+    values = without_floor(data.images, (0,))[0]
+    values *= float(scale_of(data, pool) / sample.value)
     if data.profile is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
-            values = values * data.profile[data.inside_reference].mean() / data.profile
+            values *= data.profile[data.inside_reference].mean()
+            values /= data.profile
     profile = SAME if data.profile is None else DIVIDED
     facts = facts_of(data.images, [*notes, *more, profile])
     noise = data.images.noise.told

@@ -97,10 +97,7 @@ def of_suppression(
         ValueError: as `ute_pair`.
     """
     data = ute_pair(images, settings)
-    plain, left = without_floor(data, (0, 1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = plain / left
-    return _ratio_maps("SR", data, settings, (ratio, plain, left), suppression_ratio)
+    return _ratio_maps("SR", data, settings, (0, 1), suppression_ratio, lambda a, b: a / b)
 
 
 def of_transfer(
@@ -112,10 +109,8 @@ def of_transfer(
         ValueError: as `ute_pair`.
     """
     data = ute_pair(images, settings)
-    off, on = without_floor(data, (0, 1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        percent = 100 * (1 - on / off)
-    return _ratio_maps("MTR", data, settings, (percent, off, on), transfer_ratio)
+    lost = (0, 1), transfer_ratio, lambda off, on: 100 * (1 - on / off)
+    return _ratio_maps("MTR", data, settings, *lost)
 
 
 def of_components(
@@ -171,7 +166,8 @@ def of_cortex(
     doubt = doubt_of(data, cortex.bone, signal[0])
     if len(signal) > 1:
         doubt[(doubt == 0) & ~(signal[1] > 0)] |= FLOOR
-        arrays["PI"] = _percent(signal[1], signal[0])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            arrays["PI"] = _percent(*signal)
         more.append(VOXELS)
     del signal
     facts = facts_of(data, [*cortex.notes, ENDOSTEUM, *more])
@@ -183,9 +179,8 @@ def of_cortex(
     return maps
 
 
-def _percent(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = above / below
+def _percent(below: np.ndarray, above: np.ndarray) -> np.ndarray:
+    ratio = above / below
     ratio *= 100
     return ratio
 
@@ -197,9 +192,7 @@ def _later_over_early(
     echoes: tuple[int, int],
     measure: Measure,
 ) -> list[ParametricMap]:
-    early, later = without_floor(data, echoes)
-    percent = _percent(later, early)
-    maps = _ratio_maps(kind, data, settings, (percent, early, later), measure)
+    maps = _ratio_maps(kind, data, settings, echoes, measure, _percent)
     for one in maps:
         one.provenance["second_echo_ms"] = round(float(data.te_ms[echoes[1]]), 4)
     return maps
@@ -209,14 +202,13 @@ def _ratio_maps(
     kind: str,
     data: UteImages,
     settings: SimpleNamespace,
-    voxels: tuple[np.ndarray, np.ndarray, np.ndarray],
+    which: tuple[int, int],
     measure: Measure,
+    ratio: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> list[ParametricMap]:
-    """A ratio of voxels (ratio, first and second signal), and of the bone where it is given."""
-    values, strong, weak = voxels
+    """A ratio of two images' voxels, and of the bone where it is given; this first, as it takes
+    memory of its own."""
     inside = region_of(data, settings)
-    doubt = doubt_of(data, inside, strong)
-    doubt[(doubt == 0) & ~(weak > 0)] |= FLOOR
     facts = facts_of(data, [VOXELS])
     if settings.mask is None:
         facts["notes"].append(NO_BONE)
@@ -225,6 +217,12 @@ def _ratio_maps(
             tell_region(facts, "All bone", measure(data, inside))
         except ValueError as error:
             facts["notes"].append(f"The bone has no number: {error}.")
+    strong, weak = without_floor(data, which)
+    doubt = doubt_of(data, inside, strong)
+    doubt[(doubt == 0) & ~(weak > 0)] |= FLOOR
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = ratio(strong, weak)
+    del strong, weak
     return maps_of(data, {kind: values}, doubt, facts)
 
 

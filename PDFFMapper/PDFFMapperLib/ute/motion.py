@@ -153,6 +153,7 @@ def motion_of(
     if found.told or bone is None or not bone[::apart].any():
         return found
     near = binary_dilation(bone[::apart], np.ones((1, 2 * _NEAR + 1, 2 * _NEAR + 1), bool))
+    fit = None  # as above
     fit = _Fit(*edges, spacing, middle, False, near)
     found = _summed(*fit.solved(np.zeros(6)), fit, apart)
     return replace(found, sd=float(np.hypot(found.sd, _NEAR_SD)))
@@ -246,7 +247,8 @@ class _Fit:
 
     def _reach(self) -> np.ndarray:
         """By how many voxels a shift of 1 voxel or a turn of 1 radian moves places, RMS."""
-        square = np.mean((self.places - self.middle) ** 2, axis=0) * self.spacing**2
+        away = zip(self.places.T, self.middle, strict=True)
+        square = np.array([np.mean((one - at) ** 2) for one, at in away]) * self.spacing**2
         turns = [
             sum(square[3 - n - k] / self.spacing[k] ** 2 for k in range(3) if k != n)
             for n in range(3)

@@ -67,7 +67,7 @@ class RegionSignal:
         if values.size > _MOST_SINGLE:
             values /= _BIN
             np.round(values, out=values).sort()
-            first = np.flatnonzero(np.diff(values, prepend=-1))
+            first = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
             values, counts = _BIN * values[first], np.diff(first, append=values.size)
         self.m = values.astype(float)
         self.weights = np.full(values.shape, self.independent / self.voxels) * counts

@@ -60,10 +60,10 @@ class T1Images:
     def fields(self, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The different B1+ of voxels, and which of them each voxel has."""
         if self.b1 is None:
-            return np.ones(1), np.zeros(np.count_nonzero(inside), int)
+            return np.ones(1), np.zeros(np.count_nonzero(inside), np.int32)
         own = self.b1[inside]
         _, which = np.unique(np.rint(own / _B1_BIN), return_inverse=True)
-        return np.bincount(which, own) / np.bincount(which), which
+        return np.bincount(which, own) / np.bincount(which), which.astype(np.int32)
 
     def pulses(self, b1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Magnetization across and along after the pulse on 1; shape (B1+, images)."""

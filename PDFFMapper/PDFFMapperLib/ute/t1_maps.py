@@ -27,7 +27,7 @@ from PDFFMapperLib.ute.t1 import LEAST_CHANCE, T1_MS, T1Images, t1_images, t1_ro
 _GRID_MS = np.geomspace(*T1_MS, 300)
 _JUDGED = 3.0  # below it signals scatter less evenly than noise does
 _TABLE_ERROR = 0.002  # of a signal, by steps of B1+
-_CHUNK = 500  # voxels
+_CHUNK = 250  # voxels
 
 
 def of_t1(
