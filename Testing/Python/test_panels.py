@@ -288,6 +288,17 @@ def test_series_of_one_study_are_loaded_one_after_another(panel, tmp_path):
     assert panel.ui.visitComboBox.qobject.count() == 2
 
 
+def test_a_study_that_cannot_be_mapped_takes_no_place(mapper, tmp_path):
+    """The images of before were chosen again, beside words that they were not."""
+    load_module("MarrowAssess").MarrowAssessLogic().loadMapperSample()
+    mapper.enter()
+    chosen = list(mapper.frame.parameters.echoNodes)
+    mapper.folder.load(another_study(tmp_path / "t1"))
+    wait()
+    assert list(mapper.frame.parameters.echoNodes) == chosen
+    assert mapper.ui.folderLabel.text == "Loaded: 1 volumes."
+
+
 def test_a_series_of_another_study_takes_the_place_of_the_mapped_one(mapper, tmp_path):
     mapper.enter()
     loaded, said = [], []

@@ -226,10 +226,11 @@ def choose_loaded(parameters: object, nodes: Sequence[slicer.vtkMRMLVolumeNode])
     """Choose images that were loaded in place of those of another study, see `choose_in_place`.
 
     Returns:
-        Whether it did; None where nothing was chosen, which is left to `choose_defaults`.
+        Whether it did; None where nothing was chosen, which is left to `choose_defaults`, or
+        none of the images can be mapped.
     """
     studies = {study_of(node) for node in _all_chosen(parameters)}
-    if not studies:
+    if not studies or not not_chosen(parameters, nodes):
         return None
     if studies & {study_of(node) for node in nodes} - {0}:
         return False
