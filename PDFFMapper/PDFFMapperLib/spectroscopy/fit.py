@@ -353,7 +353,9 @@ def _tried(last: Fitted, flag: str) -> Fitted | None:
     asked = replace(last.model.choice, **{flag: taken})
     model = SpectrumModel(series, asked)
     start = carried(last, model)
-    if taken:
+    # What is in no phase of the other has no slope; with a delay it may be there.
+    lost = flag == "delay" and min(last.model.value(last.theta, x) for x in ("water", "fat")) <= 0
+    if taken and not lost:
         values = 2 * model.data.size
         price = (len(start) - len(last.theta)) * np.log(values) * last.cost / values
         if _promised(model, start) < PROMISED * price:

@@ -1,7 +1,7 @@
 """The signal of water and marrow fat in one voxel, over echo, repetition and inversion times.
 
 s(t, TE) = e^(i phi) sum_k rho_k c_k(t, TE, TM) e^(-TE/T2_k) m_k e^(2 pi i f_k (t + t0))
-           e^(-d_k t - g_k^2 t^2/2 - i a t^3/6 + i sum_n b_n (e^(-t/T_n) - 1)) h(t)
+           e^(-d_k (t + t0) - g_k^2 (t + t0)^2/2 - i a t^3/6 + i sum_n b_n (e^(-t/T_n) - 1)) h(t)
 
 c_k is what J coupling leaves at the echo and from there on (multiplets go on evolving). m_k is what
 T1 leaves: 1 - e^(-TR/T1), or 1 - 2 e^(-TI/T1) + e^(-TR/T1) after an inversion. STEAM recovers from
@@ -240,13 +240,14 @@ class SpectrumModel:
         water, decay, turned = self._lines(theta, k)
         fat = turned[:, None] * self.fat_turns(theta, k) * decay
         if extra := self.value(theta, "methylene_lorentz"):
-            fat[METHYLENE] *= np.exp(-extra * self.t)
+            fat[METHYLENE] *= np.exp(-extra * (self.t + self.value(theta, "delay")))
         return water, fat
 
     def _lines(self, theta: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Water over time, what fat's peaks share over time, and the phase each starts with."""
         of, t = self.value, self.t
         delay, drift = of(theta, "delay"), of(theta, f"drift{k}")
+        since = t + delay  # the top of the echo, where areas are those of protons
         common = np.exp(1j * of(theta, f"phase{k}"))
         if self.choice.shape is not None:
             common = common * self.choice.shape
@@ -258,8 +259,8 @@ class SpectrumModel:
         for tissue in ("water", "fat"):
             hz = of(theta, f"{tissue}_shift") + drift
             rate, curve = of(theta, f"{tissue}_lorentz"), of(theta, f"{tissue}_gauss")
-            decay = np.exp((2j * np.pi * hz - rate) * t - curve * t**2 / 2)
-            shared.append(common * decay * np.exp(2j * np.pi * hz * delay))
+            decay = np.exp((2j * np.pi * hz - rate) * since - curve * since**2 / 2)
+            shared.append(common * decay)
         turned = 2 * np.pi * self.water_hz * delay + of(theta, "water_phase")
         water = self.water_turn * shared[0] * np.exp(1j * turned)
         return water, shared[1], np.exp(2j * np.pi * self.fat_hz(theta) * delay)
@@ -288,12 +289,14 @@ class SpectrumModel:
         """
         t, of = self.t, self.value
         delay, drift = of(theta, "delay"), of(theta, f"drift{k}")
+        since = t + delay
         one_water, decay, turned = self._lines(theta, k)
         areas, by_area = self.areas(theta)
         weights = {"all": areas} | {name: by for name, by in by_area.items() if name in self.at}
         if self.choice.delay:
             hz = self.fat_hz(theta) + of(theta, "fat_shift") + drift
             weights["delay"] = areas * 2j * np.pi * hz
+            weights["delay"][METHYLENE] -= areas[METHYLENE] * of(theta, "methylene_lorentz")
         if self.choice.stretch:
             weights["stretch"] = areas * 2j * np.pi * self.from_methylene_hz
         table, turns = np.array(list(weights.values())) * turned, self.fat_turns(theta, k)
@@ -301,13 +304,13 @@ class SpectrumModel:
         sums = table @ turns
         own = []
         if self.choice.methylene_width:
-            narrowed = np.exp(-of(theta, "methylene_lorentz") * t)
+            narrowed = np.exp(-of(theta, "methylene_lorentz") * since)
             sums += np.multiply.outer(table[:, METHYLENE], turns[METHYLENE] * (narrowed - 1))
-            own = [-t * table[0, METHYLENE] * turns[METHYLENE] * narrowed * decay]
+            own = [-since * table[0, METHYLENE] * turns[METHYLENE] * narrowed * decay]
         sums *= decay
         if self.choice.stretch:
-            sums[list(weights).index("stretch")] *= t + delay
-        fat, half_t2 = sums[0], t**2 / 2
+            sums[list(weights).index("stretch")] *= since
+        fat, half_t2 = sums[0], since**2 / 2
         amount = of(theta, "water")
         (of_water, water_r2, water_r1), (of_fat, fat_r2, fat_r1) = (
             self.left(theta, k, tissue) for tissue in ("water", "fat")
@@ -318,8 +321,8 @@ class SpectrumModel:
             common += [1j * one for one in self.turning]
         own += [one * (seen * one_water + of_fat * fat) for one in common]
         water, t_water, t2_water, t_fat, t2_fat, *rest = self.in_window(
-            np.array([one_water, t * one_water, half_t2 * one_water, t * fat, half_t2 * fat]
-                     + [*sums] + own)
+            np.array([one_water, since * one_water, half_t2 * one_water, since * fat,
+                      half_t2 * fat] + [*sums] + own)
         )  # fmt: skip
         sums = dict(zip(weights, rest, strict=False))
         fat = sums["all"]
@@ -327,8 +330,8 @@ class SpectrumModel:
         both = seen * water + of_fat * fat
         columns = {
             f"phase{k}": 1j * both,
-            "fat_shift": turning * of_fat * (t_fat + delay * fat),
-            "water_shift": turning * seen * (t_water + delay * water),
+            "fat_shift": turning * of_fat * t_fat,
+            "water_shift": turning * seen * t_water,
             "fat_lorentz": -of_fat * t_fat,
             "fat_gauss": -of_fat * t2_fat,
             "water_lorentz": -seen * t_water,
@@ -345,6 +348,11 @@ class SpectrumModel:
         if self.choice.delay:
             water_hz = 2j * np.pi * (self.water_hz + of(theta, "water_shift") + drift)
             columns["delay"] = of_fat * sums["delay"] + water_hz * seen * water
+            for of_tissue, one, t_one, name in (
+                (seen, water, t_water, "water"), (of_fat, fat, t_fat, "fat")
+            ):  # fmt: skip
+                rate, curve = of(theta, f"{name}_lorentz"), of(theta, f"{name}_gauss")
+                columns["delay"] -= of_tissue * (rate * one + curve * t_one)
         if self.choice.stretch:
             columns["stretch"] = of_fat * sums["stretch"]
         if self.choice.methylene_width:

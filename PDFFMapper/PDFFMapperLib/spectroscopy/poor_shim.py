@@ -159,7 +159,7 @@ def _of_each_kind(fitted: Fitted, baselines: Iterable[tuple[float, float]]) -> A
 
     That may be what a baseline does.
     """
-    series, found, last = fitted.model.series, [], fitted
+    series, found, last = fitted.model.series, [], {}
     asked = fitted.model.choice
     flags = [flag for flag in WHERE_ASKED if getattr(asked, flag)]
     for *taken, (duration, sds) in product(*[(False, True)] * len(flags), baselines):
@@ -168,10 +168,13 @@ def _of_each_kind(fitted: Fitted, baselines: Iterable[tuple[float, float]]) -> A
         if all(taken) and sds == asked.baseline_sds:
             found.append(fitted)
             continue
-        last = fit(series, choice, carried(last, SpectrumModel(series, choice)))
+        # From one alike: those without a flag may have gone where those with it do not come back.
+        near = last.get(tuple(taken), fitted)
+        one = fit(series, choice, carried(near, SpectrumModel(series, choice)))
         if choice.shape is not None:  # what the shape took up keeps intervals wide
-            last.ratio = max(last.ratio, fitted.ratio)
-        found.append(last)
+            one.ratio = max(one.ratio, fitted.ratio)
+        last[tuple(taken)] = one
+        found.append(one)
     criteria = np.array([_criterion(one) for one in found])
     weights = np.exp((criteria.min() - criteria) / 2)
     order = np.argsort(-weights)
