@@ -862,6 +862,27 @@ def test_series_of_another_sequence_do_not_join_the_echoes(tmp_path):
     assert [v.attributes["EchoTime"] for v in chosen.volumes] == [2, 4, 6, 8]
 
 
+def test_diffusion_series_of_two_echo_times_are_no_echoes(tmp_path):
+    """As protocols have them that differ in acceleration, 0.1 ms apart."""
+    folder = tmp_path / "d"
+    for n, te in enumerate((70.7, 70.8)):
+        for b in (0.0, 800.0):
+            echoes(folder, (te,), f"1.2.1{n}", 10 + n, name=f"b{b:g}{n}", DiffusionBValue=b)
+    found = read_dicom_folder(folder)
+    with pytest.raises(ValueError, match="no series with several echo times found"):
+        echo_volumes(found)
+    assert not any(line.startswith("pdff: 4 volumes") for line in inventory(folder).acquisitions)
+
+
+def test_the_index_of_a_disk_is_told_from_an_empty_folder(tmp_path):
+    header("1.2.840.10008.1.3.10").save_as(tmp_path / "DICOMDIR")
+    told = "DICOMDIR: this is the index of a disk; name the folder that it lies in."
+    assert inventory(tmp_path / "DICOMDIR").left_out == [f"{tmp_path}/{told}"]
+    with pytest.raises(ValueError, match="this is the index of a disk; name the folder"):
+        read_source(tmp_path / "DICOMDIR")
+    assert inventory(tmp_path).left_out == [f"{tmp_path}: no DICOM image is in this folder."]
+
+
 def test_two_acquisitions_are_to_be_chosen_from(tmp_path):
     folder = echoes(tmp_path / "d", (2, 4, 6))
     echoes(folder, (2, 4, 6), "1.2.9", 5, name="b")

@@ -76,6 +76,18 @@ def test_methods(series, tmp_path, method, name):
     assert np.corrcoef(values.ravel(), phantom.d)[0, 1] > 0.7
 
 
+def test_noise_that_two_b_values_do_not_tell_is_called_unknown(series, tmp_path, capsys):
+    image = series[1].signal.reshape(6, 10, 16, 12)
+    for n in (0, 11):
+        one = sitk.GetImageFromArray(np.ascontiguousarray(image[..., n]))
+        sitk.WriteImage(one, str(tmp_path / f"b{n}.nrrd"))
+    files = (tmp_path / "b0.nrrd", tmp_path / "b11.nrrd")
+    stated = ("--b-values", f"{MARROW_B[0]:g},{MARROW_B[11]:g}", "--method", "adc")
+    assert command(*files, *stated, "--out", tmp_path / "maps") == 0
+    told = capsys.readouterr().out
+    assert "noise SD of one image unknown" in told and "nan" not in told
+
+
 def test_errors_are_one_sentence(series, tmp_path):
     folder, _ = series
     with pytest.raises(ValueError, match="for 12 volumes"):

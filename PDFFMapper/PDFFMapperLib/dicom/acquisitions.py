@@ -76,6 +76,8 @@ def echo_volumes(
     named = chosen_series(found, chosen, where)
     timed = [one for one in named if echo_times_known or "EchoTime" in one.facts]
     timed = [one for one in timed if one.problem or _images(one)]
+    if not (chosen or echo_times_known):  # diffusion series of two echo times are no echoes
+        timed = [one for one in timed if one.problem or len(_b_values([one])) < 2]
     groups = _acquisitions(timed)
     several = [group for group in groups if len(_echo_times(group)) > 1]
     if not several and (chosen or echo_times_known):

@@ -155,10 +155,17 @@ def read_dicom_folder(path: str | Path, progress: Progress | None = None) -> Dic
         others = [file.name for file in files if file.name.lower().endswith(_IMAGES)]
         if others and root.is_dir():
             found.notes.append(f"To read an image file name it itself, such as {others[0]}.")
-        said = " ".join(found.notes)
-        what = "no DICOM image is in this folder" if root.is_dir() else "this is no DICOM image"
-        raise ValueError(f"{root}: {what}. {said}".strip())
+        raise ValueError(" ".join([no_image_in(root), *found.notes]))
     return found
+
+
+def no_image_in(root: Path) -> str:
+    """The sentence on a folder or file without a DICOM image."""
+    if root.is_dir():
+        return f"{root}: no DICOM image is in this folder."
+    if root.name.upper().startswith("DICOMDIR"):
+        return f"{root}: this is the index of a disk; name the folder that it lies in."
+    return f"{root}: this is no DICOM image."
 
 
 def read_dicom_files(

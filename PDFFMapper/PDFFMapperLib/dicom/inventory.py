@@ -17,6 +17,7 @@ from PDFFMapperLib.dicom.acquisitions import diffusion_volumes, echo_volumes
 from PDFFMapperLib.dicom.folder import (
     DicomFolder,
     DicomSeries,
+    no_image_in,
     objects_left_out,
     read_dicom_files,
     selector,
@@ -156,9 +157,10 @@ def inventory(folder: str | Path, progress: Progress | None = None) -> Inventory
     left_out += [one.removeprefix("Left out: ") for one in patient.unread]
     ages = {one.patient.age_years for one in dicom if one.patient.age_years is not None}
     sexes = {one.patient.sex for one in dicom if one.patient.sex}
+    nothing = no_image_in(root) if files else f"{root}: no file is in this folder."
     return Inventory(
         series,
-        left_out if series or left_out else [f"{root}: no file is in this folder."],
+        left_out if series or left_out else [nothing],
         _acquisitions(dicom),
         ages.pop() if len(ages) == 1 else None,
         sexes.pop() if len(sexes) == 1 else None,

@@ -159,9 +159,9 @@ def _taken_off(fit: Fit, settings: SimpleNamespace) -> float:
 def _facts(series: DiffusionSeries, fit: Fit, settings: SimpleNamespace) -> dict[str, object]:
     sigma = np.asarray(fit.sigma, dtype=float)
     listed = ", ".join(f"{b:g}" for b in series.b_values)
+    noise = f"{float(np.median(sigma)):.4g}" if np.isfinite(sigma).all() else "unknown"
     return {
-        "summary": f"b-values (s/mm^2): {listed}; noise SD of one image "
-        f"{float(np.median(sigma)):.4g}",
+        "summary": f"b-values (s/mm^2): {listed}; noise SD of one image {noise}",
         "noise": settings.noise.capitalize(),
         "sigma": float(np.median(sigma)) if np.isfinite(sigma).all() else None,
         "sigma_from": series.sigma_from,

@@ -91,8 +91,8 @@ def signal_mask(
     run_parallel(lambda k: _passes(level[k], alone, together, mask[k]), range(len(level)))
     if notes is not None and (share := mask.mean()) > _WHOLE:
         notes.append(
-            f"{100 * share:.0f} % of the image was taken for tissue: where it holds air, that of "
-            "smoothed magnitudes or several coils was not recognized; give a mask (--mask)."
+            f"{100 * share:.0f} % of the image was taken for tissue: where more of it is air, "
+            "that of smoothed magnitudes or several coils was not recognized; give a mask (--mask)."
         )
     return mask
 
