@@ -76,11 +76,11 @@ def test_a_limit_is_decided_together_with_the_voxels_around():
     mask = np.ones((3, 40, 40), bool)
     typical = np.where(np.arange(40) < 20, 0.9, 1.1) * np.ones(mask.shape)
     value = (typical * np.exp(0.25 * rng.standard_normal(mask.shape)))[mask]
-    over = over_together(mask, [value], [1.0])[0].reshape(mask.shape)
+    over = over_together(mask, value, 1.0).reshape(mask.shape)
     assert over[:, :, 5:15].mean() < 0.02 and over[:, :, 25:35].mean() > 0.98
     assert ((value > 1).reshape(mask.shape) != (typical > 1)).mean() > 0.3  # by itself it could not
     value[0], value[1] = np.nan, 0.2
-    assert list(over_together(mask, [value], [1.0])[0, :2]) == [False, False]
+    assert list(over_together(mask, value, 1.0)[:2]) == [False, False]
 
 
 def test_a_t2star_of_three_ms_exchanges_nothing():

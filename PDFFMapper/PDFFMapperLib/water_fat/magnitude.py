@@ -230,7 +230,7 @@ def _result(mask, fits, signals, noise) -> WaterFatResult:
     doubt[failed] |= np.uint8(Doubt.FAILED)
     with np.errstate(invalid="ignore"):
         sd = np.where(failed, np.nan, noise * np.sqrt(pdff_variance))
-    imprecise = over_together(mask, [sd], [_VAGUE_PDFF])[0] | (sd >= 2 * _VAGUE_PDFF)
+    imprecise = over_together(mask, sd, _VAGUE_PDFF) | (sd >= 2 * _VAGUE_PDFF)
     imprecise &= ~failed
     doubted, count = sum_around(mask, [(doubt != 0) | imprecise, np.ones(len(fits))])
     imprecise |= (doubt == 0) & (doubted > _MOST_DOUBTED * count)

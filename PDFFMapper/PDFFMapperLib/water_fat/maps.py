@@ -375,7 +375,7 @@ def _two_echo_maps(
         risk = result.swap_margin < SWAP_MARGIN
     imprecise = np.zeros_like(mask)
     sd = result.percent_sd[mask] / 100
-    imprecise[mask] = over_together(mask, [sd], [USELESS_PDFF])[0] | ~(sd < 2 * USELESS_PDFF)
+    imprecise[mask] = over_together(mask, sd, USELESS_PDFF) | ~(sd < 2 * USELESS_PDFF)
     # By the voxels around: by its own value, noise would choose what is kept, and bias it.
     values = np.nan_to_num(result.percent[mask]).clip(-100, 200)
     usual = sum_around(mask, values) / sum_around(mask, np.ones_like(values))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numba import njit
@@ -150,38 +150,62 @@ def by_parts(work: Callable[[slice], None], count: int) -> None:
     run_parallel(lambda start: work(slice(start, start + _PART)), range(0, count, _PART))
 
 
-def over_together(
-    mask: np.ndarray, values: Sequence[np.ndarray], most: Sequence[float]
-) -> np.ndarray:
-    """Voxels in whose neighborhood in plane a value is over its limit, bool, shape (sets, voxels).
+def over_together(mask: np.ndarray, value: np.ndarray, most: float) -> np.ndarray:
+    """Voxels around which in plane a value is over its limit, bool, shape (voxels,).
 
-    By the geometric mean of the voxels around that are alike (not under half the limit), the voxel
-    itself among them: by its own value alone, noise would decide which of many alike are kept, and
-    what is kept would be biased.
+    By the geometric mean of the voxels around that are alike (not under half the limit) and of the
+    other color (`is_dark`): by its own value, or by what its noise is part of, noise would decide
+    which of many alike are kept, and what is kept would be biased.
 
     Args:
         mask: the voxels.
-        values: sets of one of each; over the limit by far where it is not finite.
-        most: the limit of each set.
+        value: of each; over the limit by far where it is not finite.
+        most: the limit.
     """
-    sets, count = list(zip(values, most, strict=True)), len(values[0])
-    alike, excess = np.empty((len(sets), count), bool), np.empty((len(sets), count), np.float32)
+    ends, dark = slice_ends(mask), np.empty(len(value), bool)
+    alike, excess = np.empty(len(value), bool), np.empty((2, len(value)), np.float32)
 
-    def compare(part: slice) -> None:
-        for n, (value, limit) in enumerate(sets):
-            _compare(value[part], limit, alike[n, part], excess[n, part])
+    def compare(k: int) -> None:
+        part = slice(ends[k], ends[k + 1])
+        _colors(mask[k], k, dark[part])
+        _compare(value[part], most, dark[part], alike[part], *excess[:, part])
 
-    by_parts(compare, count)
-    return alike & (sum_around(mask, excess, _REACH) > 0)
+    run_parallel(compare, range(len(mask)))
+    of_light, of_dark = sum_around(mask, excess, _REACH)
+    others = np.where(dark, of_light, of_dark)
+    own = np.where(dark, of_dark, of_light)  # where no other is near
+    return alike & (np.where(others == 0, own, others) > 0)
+
+
+@njit(cache=True, nogil=True)
+def is_dark(k, j, i):
+    """The color of a voxel on a checkerboard of 2 x 2 voxels in plane.
+
+    What is made of voxels of one color shares no noise with what is made of the other.
+    """
+    return (k + j // 2 + i // 2) % 2 == 1
+
+
+@njit(cache=True, nogil=True)
+def _colors(mask, k, dark):
+    """Which voxels of the mask of slice `k` are dark."""
+    n = 0
+    for j in range(mask.shape[0]):
+        for i in range(mask.shape[1]):
+            if mask[j, i]:
+                dark[n] = is_dark(k, j, i)
+                n += 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _compare(values, most, alike, excess):
+def _compare(values, most, dark, alike, of_light, of_dark):
     """Which values are not under half a limit, and by how much (of logarithms) these are over."""
     half, most, clear = np.float32(most / 2), np.float32(most), np.float32(_CLEAR)
     for v in range(len(values)):  # by itself, the compiler makes vectors of it
         alike[v] = not values[v] <= half
     for v in range(len(values)):
-        excess[v] = 0
+        over = np.float32(0)
         if alike[v]:
-            excess[v] = min(math.log(values[v] / most), clear) if np.isfinite(values[v]) else clear
+            over = min(math.log(values[v] / most), clear) if np.isfinite(values[v]) else clear
+        of_light[v] = 0 if dark[v] else over
+        of_dark[v] = over if dark[v] else 0

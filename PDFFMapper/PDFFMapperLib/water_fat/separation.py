@@ -69,7 +69,8 @@ _HIDDEN_R2STAR_PER_S = 100.0  # typical SD around over which an own R2* is not t
 _MISFIT = 2.0  # times the noise of the images that a model leaves which mostly is misfit
 _FEWEST_TO_SHARE = 147  # voxels, of a whole neighborhood
 _VAGUE_PDFF = 0.05  # typical SD around over which water and fat are exchanged where R2* is hidden
-USELESS_PDFF = 0.08  # typical SD around that leaves no PDFF, and half of what one voxel may have
+USELESS_PDFF = 0.08  # typical SD around that leaves no PDFF
+_MOST_PDFF_SD = 0.32  # of one voxel; a nearer limit takes away the fast decays that noise makes
 _LEAST_SIGNAL = 5.0  # noise SDs that the largest echo of a neighborhood should have
 _MANY = 50_000  # voxels that tell the usual residual and noise
 _ERROR_SAMPLE = 16_000  # voxels to fit an error of the echoes to
@@ -369,7 +370,7 @@ def _fit_voxels(
             )
 
         of_pdff, of_r2star = _sds(fits, noise, failed)
-        hidden = over_together(mask, [of_r2star], [_HIDDEN_R2STAR_PER_S])[0]
+        hidden = over_together(mask, of_r2star, _HIDDEN_R2STAR_PER_S)
         hidden &= ~dark  # which are marked
         if np.count_nonzero(hidden) < _FEWEST_TO_SHARE:  # these borrow one by one
             hidden[:] = False
@@ -576,7 +577,7 @@ def _dark(mask, noise, largest_echo) -> np.ndarray:
     """Voxels in whose neighborhood no echo has signal enough, bool."""
     with np.errstate(divide="ignore"):
         level = noise / largest_echo
-    return over_together(mask, [level], [1 / _LEAST_SIGNAL])[0]
+    return over_together(mask, level, 1 / _LEAST_SIGNAL)
 
 
 @njit(cache=True, nogil=True)
@@ -776,9 +777,9 @@ def _along_common_phase(mask, water, fat, relative, sd, expected):
 
 def _imprecise(mask, sd, hidden) -> np.ndarray:
     """Voxels in whose neighborhood the fraction's SD is more than can be borne, bool."""
-    imprecise = over_together(mask, [sd], [USELESS_PDFF])[0] | ~(sd < 2 * USELESS_PDFF)
+    imprecise = over_together(mask, sd, USELESS_PDFF) | ~(sd < _MOST_PDFF_SD)
     if hidden.any():
-        imprecise |= hidden & over_together(mask, [sd], [_VAGUE_PDFF])[0]
+        imprecise |= hidden & over_together(mask, sd, _VAGUE_PDFF)
     return imprecise
 
 

@@ -16,13 +16,13 @@ from numba import njit
 
 from PDFFMapperLib.maps.progress import run_parallel
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel
-from PDFFMapperLib.water_fat.neighborhood import number, slice_ends
+from PDFFMapperLib.water_fat.neighborhood import is_dark, number, slice_ends
 from PDFFMapperLib.water_fat.signal_mask import spread
 from PDFFMapperLib.water_fat.voxel_fit import FAT, RELATIVE_PHASE, RESIDUAL, WATER
 
 _TRIED = np.array([*range(-100, 600, 50), *range(600, 1301, 100)], float)  # R2* in 1/s
 _MOST = 8.0  # of minus the log-likelihood that one voxel counts: it may be of another tissue
-_REACH = (1, 3, 3)  # voxels that are asked together
+_REACH = (1, 5, 5)  # voxels that are asked together, those of one color
 _SCALE = 0.1  # usual difference of voxels of one tissue in signal, as by the coil
 _APART = 3.1  # normal deviates, over which echoes of two voxels are not those of one tissue
 _ENOUGH = 12  # voxels alike that tell an R2*; else all around do
@@ -41,7 +41,8 @@ def shared_r2star(
 
     Those around are asked whose echoes, means of 3 x 3 voxels alike, are as large within noise and
     a scale of a tenth: beside a border of tissues it is no mean of both. Noise alone parts hardly
-    any, so that it does not choose who is asked.
+    any, so that it does not choose who is asked. Asked are those of one color (`is_dark`):
+    by the others it can be judged what is kept, without the noise of what is judged.
 
     Args:
         mask: the voxels of a fit.
@@ -124,12 +125,12 @@ def _share(where, k, costs, sizes, most, tried, shared, sds):
             if v < 0:
                 continue
             alike[:] = total[:] = 0
-            count = 0
+            count, dark = 0, is_dark(k, j, i)
             for c in range(max(k - _REACH[0], 0), min(k + _REACH[0] + 1, slices)):
                 for b in range(max(j - _REACH[1], 0), min(j + _REACH[1] + 1, rows)):
                     for a in range(max(i - _REACH[2], 0), min(i + _REACH[2] + 1, columns)):
                         other = where[c, b, a]
-                        if other < 0:
+                        if other < 0 or is_dark(c, b, a) != dark:
                             continue
                         for x in range(len(tried)):
                             total[x] += costs[other, x]
