@@ -148,8 +148,9 @@ def find_signal_model(
         raise ValueError(_THREE_BIPOLAR)
     sample = _Sample(echoes, background_noise, mask, voxel_size_mm, r2star_per_s)
     senses = [False, True] if precession == "auto" else [precession == "conjugated"]
-    led = _led(sample, model, senses) if common_phase is None else model
-    shared, own = replace(led, common_phase=True), replace(led, common_phase=False)
+    plain = _plains(sample, replace(model, common_phase=True), senses)
+    plain = _with_lead_of_one_field(sample, plain) if common_phase is None else plain
+    own = replace(plain[0].model, common_phase=False)
     # Three echoes with phases of their own leave nothing to check an R2* by.
     own_sample, own_readout = sample, readout
     bare = 2 * len(echoes) <= own.unknowns(r2star_per_s)
@@ -160,14 +161,15 @@ def find_signal_model(
         leads = common_phase is None and len(echoes) > 3
         instead = (own_sample, own, senses, own_readout) if leads and readout == "auto" else None
         for own_phases in (instead, None):  # which may have been tried in vain
-            chosen = _explanation(sample, shared, senses, readout, leads, own_phases)
+            chosen = _explanation(sample, plain, readout, leads, own_phases)
             differ = _over_own_phases(chosen.case, sample, own_sample, own, own_readout)
             if differ > _OWN or chosen.other or not own_phases:
                 break
     by_own = common_phase is False or (common_phase is None and differ > _OWN)
     if by_own:  # what a wrong common phase leaves must not decide the sense
-        sample, chosen = own_sample, _explanation(own_sample, own, senses, own_readout, False)
-    _refuse_gain_of_phases(chosen.case, sample, shared, senses)
+        of_own = _plains(own_sample, own, senses)
+        sample, chosen = own_sample, _explanation(own_sample, of_own, own_readout, False)
+    _refuse_gain_of_phases(chosen.case, sample, plain)
     notes = [_decided(chosen, sample)] if len(senses) == 2 else []
     case, rivals = _told_by_header(chosen, header_readout if readout == "auto" else None)
     if readout == "auto":
@@ -186,10 +188,8 @@ def find_signal_model(
         model = _with_lead(own, case, own_sample if bare else None)
         if common_phase is None:
             notes.append(_OWN_PHASES.format(differ) + _times_hint(lead, model))
-    if mixed is not None:
-        notes.append(_MIXED.format(mixed + 1, len(echoes)))
-    elif not case.error:
-        notes += _no_error(case, chosen.freest, len(echoes), readout, header_readout)
+    without = _no_error(case, chosen.freest, len(echoes), readout, header_readout)
+    notes += without if mixed is None else [_MIXED.format(mixed + 1, len(echoes))]
     signals = VoxelSignals(echoes, case.conjugated, case.error and case.error.error)
     return SignalModel(model, signals, case.error, notes, mixed)
 
@@ -286,19 +286,18 @@ class _Explanation:
     rivals: list[_Case]
 
 
-def _explanation(sample, model, senses, readout, leads: bool, instead=None) -> _Explanation:
+def _explanation(sample, plain, readout, leads: bool, instead=None) -> _Explanation:
     """The simplest explanation that leaves hardly more residual than the best one.
 
     Args:
         sample: voxels.
-        model: echo times and fat.
-        senses: of precession, to try.
+        plain: cases without an error, of each sense to try.
         readout: what it may be.
         leads: whether fat may lead.
         instead: sample, model, senses and readout of phases of their own; where these explain the
             echoes without an error and better than any error here, rivals are not looked for.
     """
-    plain = _plains(sample, model, senses)
+    model, plain = plain[0].model, [replace(case) for case in plain]  # `by_noise` is changed
     cases = {case.conjugated: [case] for case in plain}
     freest: dict[bool, _Case] = {}
     for case in plain:
@@ -530,20 +529,19 @@ def _check_rivals(case: _Case, rivals: list[_Case]) -> None:
             )
 
 
-def _refuse_gain_of_phases(case: _Case, sample: _Sample, shared, senses: list[bool]) -> None:
+def _refuse_gain_of_phases(case: _Case, sample: _Sample, plains: list[_Case]) -> None:
     """Refuse echoes of another gain that phases would explain, which are less simple.
 
     Args:
         case: the explanation.
         sample: voxels.
-        shared: the model in which water and fat share a phase.
-        senses: of precession, to try.
+        plains: cases without an error, of each sense to try, in which water and fat share a phase.
     """
     if _too_few_for_gain(sample) or not (case.parts or not case.model.common_phase):
         return
-    for plain in _plains(sample, shared, senses):
+    for plain in plains:
         signals = sample.of(plain.conjugated)
-        gain = find_gain(signals, shared, plain.fits, sample.background_noise)
+        gain = find_gain(signals, plain.model, plain.fits, sample.background_noise)
         if not (gain and gain.is_sure):
             continue
         if gain.noise < case.noise * (_NO_MORE if gain.is_large else 1 / _NO_MORE):
@@ -765,6 +763,8 @@ _HIDDEN = {
 
 def _no_error(case: _Case, freest: _Case, echoes: int, readout: str, header: str | None):
     """What is said where no phase error was found: a sentence, or none."""
+    if case.error:
+        return []
     if echoes < 4:
         return [_HIDDEN[header]]
     return [_absence(case, freest)] if readout != "unipolar" and freest.error else []
@@ -795,9 +795,32 @@ def _decided(found: _Explanation, sample: _Sample) -> str:
     Where both fit alike but give the same PDFF, the sense does not matter. Where the other sense
     is the likelier one, `found.case` is changed to it.
     """
-    case, other = found.case, found.other
-    if other is None or other.noise > 3 * case.noise:
+    score, fits = _sense_score(found.case, found.other, sample)
+    untold = score == 0 and _same_fractions(*[100 * each[:, FRACTION] for each in fits])
+    if score < 0 or (untold and found.case.conjugated):
+        found.case, found.other = found.other, found.case
+    case = found.case
+    if score:
         return _SENSES[case.conjugated]
+    if untold:
+        return (
+            "The precession sense cannot be told from these data; both give the same PDFF, and it "
+            "was taken as given."
+        )
+    why = f" if {_named(case)} {'is' if case.parts else ''} off in phase" if case.parts else ""
+    raise ValueError(
+        f"The precession sense cannot be told from these data{why} and it would change the PDFF; "
+        "say whether it is 'as given' or 'conjugated'."
+    )
+
+
+def _sense_score(case: _Case, other: _Case | None, sample: _Sample):
+    """By how many standard errors a case is likelier than that of the other sense, and their fits.
+
+    0 where neither decides.
+    """
+    if other is None or other.noise > 3 * case.noise:
+        return np.inf, []
     fits, model = [case.fits, other.fits], case.model
     score = alone = _likelihood_ratio(fits, sample.signals, model, sample.r2star_per_s)
     if abs(score) < _CLEAR:
@@ -810,27 +833,14 @@ def _decided(found: _Explanation, sample: _Sample) -> str:
         left, of_other = sorted(_noise(sample, model, each) for each in fits)
         if len(sample.echoes) == 3 and model.common_phase and of_other < _FAR_WORSE * left:
             score *= left < _FIELD_MISFIT * sample.background_noise
-    # Several errors make up for the sense of few echoes, as where a gain is at fault.
-    anything = case.lead and case.parts > 3 and sample.signals.shape[1] < 5
-    if score >= _SURE and not anything:
-        return _SENSES[case.conjugated]
     if score <= -_SURE and case.parts > 1:
         _check_explained(other, sample)
-    elif score <= -_SURE and alone < _SURE:  # else neither explains both, as where fat leads
-        found.case, found.other = other, case
-        return _SENSES[other.conjugated]
-    if _same_fractions(*[100 * each[:, FRACTION] for each in fits]):
-        if case.conjugated:
-            found.case, found.other = other, case
-        return (
-            "The precession sense cannot be told from these data; both give the same PDFF, and it "
-            "was taken as given."
-        )
-    why = f" if {_named(case)} {'is' if case.parts else ''} off in phase" if case.parts else ""
-    raise ValueError(
-        f"The precession sense cannot be told from these data{why} and it would change the PDFF; "
-        "say whether it is 'as given' or 'conjugated'."
-    )
+        return 0.0, fits
+    # Several errors make up for the sense of few echoes, as where a gain is at fault.
+    anything = case.lead and case.parts > 3 and sample.signals.shape[1] < 5
+    likelier = score >= _SURE and not anything
+    less_likely = score <= -_SURE and alone < _SURE  # else neither explains both, as a lead of fat
+    return score if likelier or less_likely else 0.0, fits
 
 
 _SENSES = {
@@ -839,15 +849,15 @@ _SENSES = {
 }
 
 
-def _led(sample: _Sample, model: ChemicalShiftModel, senses: list[bool]) -> ChemicalShiftModel:
-    """The model with a lead of fat, if that alone explains the echoes in one field.
+def _with_lead_of_one_field(sample: _Sample, plain: list[_Case]) -> list[_Case]:
+    """Cases without an error, fitted again with a lead of fat if that alone explains one field.
 
     Single voxels of few echoes change their field, or exchange water and fat, as suits a lead.
     In one field of all voxels it differs from errors of the echoes, and shows to 0.01 rad.
     """
-    model = replace(model, common_phase=True)
-    if len(sample.signals) < _FEW or not _may_lead(sample, model, senses):
-        return model
+    if len(sample.signals) < _FEW or not _may_lead(sample, plain[0]):
+        return plain
+    model, senses = plain[0].model, [case.conjugated for case in plain]
     slab = sample.slab()
     index = np.flatnonzero(slab)
     some = slice(None, None, max(1, len(index) // _COMPARED))
@@ -860,29 +870,28 @@ def _led(sample: _Sample, model: ChemicalShiftModel, senses: list[bool]) -> Chem
         led = find_error(LEAD, given, model, True, search=False)
         leads.append((_noise(sample, model, led.fits), led, given))
         wrong = find_error(kinds(len(sample.echoes))[-1], given, model, search=False)
-        plain = fit_from(given.signals, model, sample.r2star_per_s, starts)
-        others += [_noise(sample, model, fits) for fits in (plain, wrong.fits)]
+        right = fit_from(given.signals, model, sample.r2star_per_s, starts)
+        others += [_noise(sample, model, fits) for fits in (right, wrong.fits)]
     left, led, given = min(leads, key=lambda each: each[0])
     alone = left < _FIELD_MISFIT * sample.background_noise and min(others) > _LED * left
     if not alone or abs(led.lead) < _SURE * led.lead_sd:
-        return model
+        return plain
     # Noise of echoes that have decayed imitates a lead.
     above = np.abs(given.signals).min(1) > _ABOVE_NOISE * sample.background_noise
     if above.sum() < _FEW:
-        return model
+        return plain
     same = find_error(LEAD, given.part(above), model, True, search=False)
     if abs(same.lead) > _SURE * same.lead_sd and abs(same.lead / led.lead - 1) < _AGREE:
-        return replace(model, fat=model.fat * np.exp(1j * led.lead))
-    return model
+        return _plains(sample, replace(model, fat=model.fat * np.exp(1j * led.lead)), senses)
+    return plain
 
 
-def _may_lead(sample: _Sample, model: ChemicalShiftModel, senses: list[bool]) -> bool:
+def _may_lead(sample: _Sample, plain: _Case) -> bool:
     """Whether single voxels hint at a lead of fat; three echoes hide it in them."""
     if len(sample.echoes) == 3:
         return True
-    plain = _plains(sample, model, senses)[0]
     given = replace(sample.of(plain.conjugated), starts_hz=np.nan_to_num(plain.fits[:, OFFSET]))
-    led = find_error(LEAD, given, model, True, search=False)
+    led = find_error(LEAD, given, plain.model, True, search=False)
     return abs(led.lead) > max(_HINT, _SURE * led.lead_sd)
 
 
