@@ -283,8 +283,9 @@ def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
         if not uid or not sop_class:
             skipped.add_unreadable(
                 file,
-                "this DICOM file ends within its header and was left out; copy it again, its "
-                f"series may lack a slice. It has no {'SOP class' if uid else 'series'} UID.",
+                f"this DICOM file has no {'SOP class' if uid else 'series'} UID and was left out: "
+                "it ends within its header, or the UID was taken away; copy or export it again, "
+                "its series may lack a slice.",
             )
             return
         one = found.setdefault(uid, _Found(uid, header))
