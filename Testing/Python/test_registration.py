@@ -282,7 +282,7 @@ def test_what_changed_beyond_its_error_is_colored_over_the_earlier_image(tmp_pat
     assert purple.sum() == pytest.approx(400, rel=0.06)
     assert gray.sum() == 1600 - orange.sum() - purple.sum()
     table = image.GetNodeReference("MarrowAssess.shares")
-    assert [table.GetCellText(0, n) for n in range(1, 5)] == ["33.3"] * 3 + ["4"]
+    assert [table.GetCellText(0, n) for n in range(1, 5)] == ["33.3333"] * 3 + ["4"]
     assert table.GetCellText(1, 5) == "L4 marrow: it was not found again."
     save_scene(tmp_path / "change.mrb")
     load_scene(tmp_path / "change.mrb")

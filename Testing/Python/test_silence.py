@@ -47,6 +47,11 @@ EXPECTED = (
     ("Measured over whole vertebral bodies", "sample", "so they are"),
     ("Low signal on T1 or little fat is seen", "sample", "its L2 is infiltrated"),
     ("Published groups, no verdict, unverified", "sample", "its L2 has edema"),
+    (
+        "The largest section of … is cut by the image's edge",
+        "digital",
+        "36 mm hold no whole muscle",
+    ),
     ("Shrunk to the measurement region of", "refined", "what was done with a label"),
 )
 OF_OTHERS = (  # said by modules that are not looked at here

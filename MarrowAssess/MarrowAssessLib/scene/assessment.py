@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
-from PDFFMapperLib.scene.tables import Column, rounded, significant, table_to_node
+from PDFFMapperLib.scene.tables import Column, table_to_node
 
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.quantities import QUANTITIES, short_name
@@ -30,7 +30,6 @@ if TYPE_CHECKING:  # opening a panel waits for none of them
     from MarrowAssessLib.follow_up.change import Change
     from MarrowAssessLib.study.regions import Region
 
-Z_DIGITS = 1  # as people read it, so that what is read from a table is what was measured
 NO_BREAK = "\N{NO-BREAK SPACE}"
 LABEL_LETTERS = 26  # of a line; a view of 500 pixels holds them beside a spine
 
@@ -131,37 +130,29 @@ def results_table(
     measurements = [result.measurement for result in results]
 
     def statistic(name: str) -> list[float | None]:
-        return significant([m.statistics and getattr(m.statistics, name) for m in measurements])
+        return [getattr(m.statistics, name) if m.statistics else None for m in measurements]
 
-    digits = [QUANTITIES[m.quantity].digits for m in measurements]
     ranges = [r.expectation.expected_range if r.expectation else (None, None) for r in results]
-    lows, highs = (rounded([one[n] for one in ranges], digits) for n in (0, 1))
     intervals = [m.ci95 or (None, None) for m in measurements]
-    ci_lows, ci_highs = (rounded([one[n] for one in intervals], digits) for n in (0, 1))
-    values = rounded([m.value for m in measurements], digits)
     table = table_to_node(
         "MarrowAssess results",
         [
             Column("Quantity", [QUANTITIES[m.quantity].name for m in measurements]),
             Column("Site", [m.site for m in measurements]),
-            Column("Value", values, "", "in the unit of the next column"),
+            Column("Value", [m.value for m in measurements], "", "in the unit of the next column"),
             Column("Unit", [m.unit or "ratio" for m in measurements]),
-            Column("CI low", ci_lows, "", "95 % interval, lower end"),
-            Column("CI high", ci_highs, "", "95 % interval, upper end"),
-            Column("Expected low", lows, "", "2.5th percentile at this age"),
-            Column("Expected high", highs, "", "97.5th percentile"),
-            Column("z-score", rounded([r.z for r in results], Z_DIGITS), "SD"),
-            Column("Percentile", significant([r.percentile for r in results], 3), "%"),
+            Column("CI low", [low for low, _ in intervals], "", "95 % interval, lower end"),
+            Column("CI high", [high for _, high in intervals], "", "95 % interval, upper end"),
+            Column("Expected low", [low for low, _ in ranges], "", "2.5th percentile at this age"),
+            Column("Expected high", [high for _, high in ranges], "", "97.5th percentile"),
+            Column("z-score", [r.z for r in results], "SD"),
+            Column("Percentile", [r.percentile for r in results], "%"),
             Column("Verdict", [listed_verdict(r.verdict, r.tone) for r in results]),
             Column("Tone", [r.tone for r in results], "", "expected, unusual or open"),
             Column("Says", [SAYS_SEPARATOR.join(s.text for s in r.statements) for r in results]),
             Column("Reference", [_source(r) for r in results]),
             Column("Cautions", [" ".join(r.cautions) for r in results]),
-            Column(
-                "Voxels",
-                [m.statistics and float(m.statistics.voxels) for m in measurements],
-                "voxels",
-            ),
+            Column("Voxels", [float(v) if v else None for v in statistic("voxels")], "voxels"),
             Column("Volume", statistic("volume_mm3"), "mm^3"),
             Column("Mean", statistic("mean"), "", "of the voxels of the measured region"),
             Column("Median", statistic("median")),

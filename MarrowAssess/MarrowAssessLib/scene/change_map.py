@@ -7,7 +7,7 @@ import slicer
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.scene.folders import put_beside
 from PDFFMapperLib.scene.maps import show_map
-from PDFFMapperLib.scene.tables import Column, significant, table_to_node
+from PDFFMapperLib.scene.tables import Column, table_to_node
 from PDFFMapperLib.scene.volumes import volume_to_node
 
 from MarrowAssessLib.catalogue.quantities import Quantity
@@ -90,15 +90,14 @@ def _color(
 
 def _columns(bodies: list[BodyChange]) -> list[Column]:
     def share(one: BodyChange, which: str) -> float | None:
-        return round(100 * getattr(one.response, which), 1) if one.response else None
+        return 100 * getattr(one.response, which) if one.response else None
 
-    errors = significant([one.response and one.response.beyond for one in bodies], 3)
     return [
         Column("Site", [one.site for one in bodies]),
         *(
             Column(title, [share(one, which) for one in bodies], "%", "of the body's marrow")
             for title, which in (("Risen", "up"), ("Fallen", "down"), ("Same", "same"))
         ),
-        Column("Error", errors, "", "of a voxel"),
+        Column("Error", [one.response and one.response.beyond for one in bodies], "", "of a voxel"),
         Column("Failed", [one.failed for one in bodies], "", "why a body has no map"),
     ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import slicer
 from PDFFMapperLib.scene.folders import put_beside
-from PDFFMapperLib.scene.tables import Column, rounded, table_to_node
+from PDFFMapperLib.scene.tables import Column, table_to_node
 
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.follow_up.change import NOT_COMPARABLE, Change
@@ -42,27 +42,18 @@ def show_changes(segmentation: slicer.vtkMRMLSegmentationNode, changes: Sequence
 
 
 def _columns(changes: Sequence[Change]) -> list[Column]:
-    digits = [QUANTITIES[one.quantity].digits for one in changes]
-
-    def column(of: str) -> list[float | None]:
-        return rounded([getattr(one, of) for one in changes], digits)
-
     return [
         Column("Quantity", [QUANTITIES[one.quantity].name for one in changes]),
         Column("Site", [one.site or ", ".join(one.measured) for one in changes]),
-        Column("Earlier", column("first"), "", "in the unit of the next but one"),
-        Column("Now", column("second")),
+        Column("Earlier", [one.first for one in changes], "", "in the unit of the next but one"),
+        Column("Now", [one.second for one in changes]),
         Column("Unit", [QUANTITIES[one.quantity].unit or "ratio" for one in changes]),
-        Column("Unchanged low", column("low"), "", "19 of 20 unchanged people"),
-        Column("Unchanged high", column("high")),
-        Column(
-            "Change", rounded([one.size for one in changes], 1), "RC", "repeatability coefficients"
-        ),
+        Column("Unchanged low", [one.low for one in changes], "", "19 of 20 unchanged people"),
+        Column("Unchanged high", [one.high for one in changes]),
+        Column("Change", [one.size for one in changes], "RC", "repeatability coefficients"),
         Column("Verdict", [one.verdict for one in changes]),
         Column("Reason", [one.reason for one in changes]),
-        Column(
-            "Days", rounded([one.days for one in changes], 0), "", "1 where ages do not tell them"
-        ),
+        Column("Days", [one.days for one in changes], "", "1 where ages do not tell them"),
     ]
 
 

@@ -371,15 +371,12 @@ def _found(share: ParametricMap) -> Volume:
 
 def _table(name: str, told: RegionNumbers) -> slicer.vtkMRMLTableNode:
     """One row for each number, and for each region that has none."""
-    from PDFFMapperLib.scene.tables import Column, significant, table_to_node
+    from PDFFMapperLib.scene.tables import Column, table_to_node
 
     rows = [
-        (
-            name, voxels, one.quantity, *significant([one.value, one.lower, one.upper]), one.unit,
-            one.note,
-        )
+        (name, voxels, one.quantity, one.value, one.lower, one.upper, one.unit, one.note)
         for name, voxels, one in told.rows
-    ]  # fmt: skip
+    ]
     rows += [(name, voxels, "", *[None] * 3, "", why) for name, voxels, why in told.refused]
     columns = zip(NUMBERS, zip(*rows, strict=True), strict=True)
     return table_to_node(name, [Column(title, list(values)) for title, values in columns])

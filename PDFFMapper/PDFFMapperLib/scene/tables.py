@@ -51,24 +51,6 @@ def table_to_node(
     return node
 
 
-def rounded(values: Sequence[float | None], digits: int | Sequence[int]) -> list[float | None]:
-    """Numbers with the digits after the point that people read: Slicer's tables show all they hold.
-
-    Args:
-        values: None for a missing one.
-        digits: of all, or of each.
-    """
-    each = [digits] * len(values) if isinstance(digits, int) else digits
-    return [  # never "-0"
-        None if one is None else round(one, n) + 0.0 for one, n in zip(values, each, strict=True)
-    ]
-
-
-def significant(values: Sequence[float | None], digits: int = 4) -> list[float | None]:
-    """Numbers of any size with so many significant digits, as `rounded`."""
-    return [None if one is None else float(f"{one:.{digits}g}") for one in values]
-
-
 def column_array(values: Sequence) -> tuple[object, int]:
     """The VTK array of a column and its type."""
     from vtkmodules.util import vtkConstants
