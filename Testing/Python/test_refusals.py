@@ -207,6 +207,16 @@ def test_headers_that_end_too_early_or_are_damaged_are_told(tmp_path):
     )
     assert told.endswith("copy or export it again, its series may lack a slice.")
 
+    slices(tmp_path)
+    bits = b"\x28\x00\x00\x01US\x02\x00"
+    swapped = (
+        (tmp_path / "1.dcm").read_bytes().replace(bits + b"\x10\0", bits[:4] + b"IS\2\0" + b"1A")
+    )
+    (tmp_path / "1.dcm").write_bytes(swapped)
+    (series,) = read_dicom_folder(tmp_path)
+    assert series.problem.endswith("1.dcm: its header is damaged; copy or export it again.")
+
+    slices(tmp_path)
     broken = bytearray((tmp_path / "2.dcm").read_bytes())
     broken[136] = ord("S")  # a kind of value that there is none of
     (tmp_path / "2.dcm").write_bytes(broken)
@@ -238,14 +248,17 @@ def test_voxels_that_are_not_there_are_told(tmp_path):
     whole.save_as(path)
     with pytest.raises(ValueError, match="the image size does not match its header"):
         volume.read()
-    whole.PixelData = bytes(2 * PIXELS.nbytes)
+    whole.PixelData = 2 * PIXELS.tobytes()
     whole.Columns = PIXELS.shape[1]
     whole.save_as(path)
     with pytest.raises(ValueError, match=r"it holds 80 bytes where its header says 40"):
         volume.read()
+    whole.PixelData = PIXELS.tobytes() + bytes(2 * PIXELS.shape[1])  # padded, as some exports are
+    whole.save_as(path)
+    np.testing.assert_array_equal(volume.read().array[0], PIXELS)
     del whole.PixelData
     whole.save_as(path)
-    with pytest.raises(ValueError, match="it ends before its voxels"):
+    with pytest.raises(ValueError, match="cannot be read: it ends before them; export"):
         volume.read()
     volume._frames[0].index = 2
     put_pixels(whole, PIXELS)

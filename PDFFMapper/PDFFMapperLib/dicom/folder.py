@@ -317,7 +317,9 @@ def _take(file: Path, found: dict[str, _Found], skipped: _Skipped) -> None:
                 f"({type(error).__name__}), and its series may lack a slice.",
             )
         else:
-            reason = str(error) if type(error) is ValueError else "its header is damaged."
+            said = str(error)  # the sentences of this software end, pydicom's words do not
+            ours = type(error) is ValueError and said.endswith(".")
+            reason = said if ours else "its header is damaged; copy or export it again."
             one.problem = one.problem or f"{file.name}: {reason}"
 
 

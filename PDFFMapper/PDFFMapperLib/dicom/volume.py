@@ -27,6 +27,10 @@ _PIXEL_MODULE = [
 ]  # fmt: skip
 
 
+class _Unreadable(Exception):
+    """Why the voxels of a file cannot be read."""
+
+
 @dataclass
 class DicomVolume:
     """A 3D volume of a series that is described but not yet read.
@@ -185,32 +189,42 @@ def _stored_pixels(file: Path) -> np.ndarray:
             syntax = UID(data.file_meta.get("TransferSyntaxUID", ExplicitVRLittleEndian))
             if "TransferSyntaxUID" not in data.file_meta:
                 data.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2"
-            if not any(k in data for k in _PIXEL_MODULE[-3:]):
-                raise ValueError("it ends before its voxels")
-            _check_length(data, syntax)
+            if reason := _wrong_length(data, syntax):
+                raise _Unreadable(reason)
             if syntax.is_encapsulated and syntax.name != "RLE Lossless":
                 pixels = _decode_with_gdcm(data)
             else:
                 pixels = data.pixel_array
     except FileNotFoundError:
         raise
+    except _Unreadable as error:
+        raise ValueError(
+            f"{file.name}: its voxels cannot be read: {error}; export or copy the file again."
+        ) from error
     except Exception as error:  # decoders raise many kinds on damaged files
         raise ValueError(
-            f"{file.name}: its voxels cannot be read ({error}); the file may be truncated, or "
+            f"{file.name}: its voxels cannot be read; the file may be damaged, truncated, or "
             "compressed in a way that is not supported."
         ) from error
     return pixels[np.newaxis] if pixels.ndim == 2 else pixels
 
 
-def _check_length(data: Dataset, syntax: UID) -> None:
-    """Refuse more voxels than the header says: rows, columns or bits are wrong then."""
+def _wrong_length(data: Dataset, syntax: UID) -> str:
+    """Why voxels are not as long as the header says, "" if they are.
+
+    With more of them rows, columns or bits are wrong; zeros at the end are padding.
+    """
+    if not any(keyword in data for keyword in _PIXEL_MODULE[-3:]):
+        return "it ends before them"
     if syntax.is_encapsulated or "PixelData" not in data:
-        return
+        return ""
     count = data.Rows * data.Columns * int(data.get("NumberOfFrames", 1) or 1)
     expected = (count * data.get("SamplesPerPixel", 1) * data.BitsAllocated + 7) // 8
     row = max(data.Columns * data.BitsAllocated // 8, 2)
-    if len(data.PixelData) >= expected + row:
-        raise ValueError(f"it holds {len(data.PixelData)} bytes where its header says {expected}")
+    held = len(data.PixelData)
+    if held < expected + row or not any(data.PixelData[expected:]):
+        return ""
+    return f"it holds {held} bytes where its header says {expected}"
 
 
 def _decode_with_gdcm(data: Dataset) -> np.ndarray:
