@@ -69,11 +69,14 @@ def write_columns(path, fid, dwell_s=5e-4):
     path.write_text("time real imaginary\n" + "".join(rows))
 
 
-def write_dicom(path, fid, te_ms=30.0, tr_ms=3000.0, dwell_s=5e-4, mhz=123.2, nucleus="1H"):
+def write_dicom(
+    path, fid, te_ms=30.0, tr_ms=3000.0, dwell_s=5e-4, mhz=123.2, nucleus="1H", series=""
+):
     """MR Spectroscopy Storage of a maker that turns as we do."""
     one = Dataset()
     one.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4.2"
     one.SOPInstanceUID = "1.2.3"
+    one.SeriesInstanceUID = series
     one.Manufacturer = "Philips Healthcare"
     one.ResonantNucleus = nucleus
     one.SpectralWidth = 1 / dwell_s

@@ -1367,6 +1367,7 @@ def test_inspect_knows_ute_pet_spectra_and_what_is_no_image(tmp_path):
         "files that are neither image, spectrum nor DICOM: 1 x .bval.",
     ]
     assert "   spectrum of 1H, TE 30 ms" in lines(found, tmp_path)
+    assert "   and 1 more of this folder, up to x.ima" in lines(found, tmp_path)
     (tmp_path / "empty").mkdir()
     (said,) = inventory(tmp_path / "empty").left_out
     assert said.endswith("empty: no file is in this folder.")

@@ -1112,6 +1112,10 @@ REFUSED = {
     "32 points; 64 or more are expected": lambda one: fewer(one, fids=one.fids[..., :32]),
     "a series shares one": lambda one: [one, replace(one, dwell_s=4e-4)],
     "MHz; a series shares one": lambda one: [one, replace(one, frequency_mhz=63.0)],
+    "te30 is of a voxel 30 mm from that of te30; a series is of one voxel": lambda one: [
+        replace(one, voxel_ras=BOX),
+        replace(one, voxel_ras=BOX + [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 30], [0, 0, 0, 0]]),
+    ],
     "te30 holds the same signals as te30; give each spectrum once": lambda one: [one, one],
     "of different sequences": lambda one: [one, replace(one, sequence="STEAM")],
     "which leaves out peaks": lambda one: fewer(one, dwell_s=2e-3, frequency_mhz=123.2),

@@ -660,3 +660,43 @@ def test_one_damaged_number_of_a_text_is_told(tmp_path, name, old, new, sentence
     path.write_text(text.replace(old, new))
     with pytest.raises(ValueError, match=sentence):
         read_spectra([path], STATED)
+
+
+def test_a_folder_of_spectra_is_one_series(tmp_path):
+    """Echo times in several files, averages of a DICOM series, and what is no spectrum."""
+    below = tmp_path / "rda"
+    below.mkdir()
+    for te_ms in (20.0, 30.0):
+        write.write_rda(below / f"te{te_ms:g}.rda", FID, te_ms)
+    (below / "readme.pdf").write_bytes(b"\xff\xfe%PDF")
+    found = read_spectra([below])
+    assert [one.te_ms for one in found] == [20, 30]
+    assert "1 file(s) of the folder hold no spectrum." in found[0].notes
+    averages = tmp_path / "dicom"
+    averages.mkdir()
+    for n in range(3):
+        write.write_dicom(averages / f"{n}.dcm", FID * (n + 1), series="1.2.7")
+    (joined,) = read_spectra([averages])
+    assert joined.fids.shape == (3, 1, len(FID))
+    assert joined.notes == ["0.dcm and 2 other files of its series were read as its averages."]
+    (again,) = read_spectra(sorted(averages.iterdir()))  # the files by name
+    np.testing.assert_array_equal(again.fids, joined.fids)
+    (site,) = fit_site_spectra([f"L3={averages}"]).values()
+    assert site[0].provenance["inputs"] == ["0.dcm"]
+
+
+def test_a_folder_of_spectra_that_are_no_series_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no spectrum is in this folder"):
+        read_spectra([tmp_path])
+    (tmp_path / "x.txt").write_text("some words")
+    with pytest.raises(ValueError, match=r"The first of 1 files: x.txt: no spectrum that is known"):
+        read_spectra([tmp_path])
+    for name in ("l3.rda", "l4.rda"):
+        write.write_rda(tmp_path / name, FID)
+    with pytest.raises(
+        ValueError, match=r"2 spectra in this folder have the same times, .*l3.rda \(TE 30 ms\), l4"
+    ):
+        read_spectra([tmp_path])
+    (tmp_path / "l4.rda").write_bytes((tmp_path / "l4.rda").read_bytes()[:-40])
+    with pytest.raises(ValueError, match=r"l4.rda: .* complex points are there"):
+        read_spectra([tmp_path])

@@ -173,8 +173,11 @@ def lines(found: Inventory, folder: str | Path) -> list[str]:
     if found.age_years is not None or found.sex:
         age = "" if found.age_years is None else f"{found.age_years:.1f} years"
         text.append("Patient: " + ", ".join(filter(None, [age, found.sex])) + ".")
-    for series in found.series:
-        text += _series_lines(series)
+    for _, alike in groupby(found.series, _spectra_of_folder):
+        first, *more = alike
+        text += _series_lines(first)
+        if more:
+            text.append(f"   and {len(more)} more of this folder, up to {more[-1].name}")
     text += [f"Left out: {reason}" for reason in found.left_out]
     return text + found.acquisitions
 
@@ -356,6 +359,12 @@ def _counted(volumes: list[DicomVolume], fact: str, name: str, unit: str) -> str
 
 def _relative(file: Path, root: Path) -> str:
     return str(file.relative_to(root)) if root.is_dir() else file.name
+
+
+def _spectra_of_folder(series: FoundSeries) -> object:
+    """What spectra of one folder share: a series has them in many files; itself of all others."""
+    alike = series.content.startswith("spectrum") and not (series.problem or series.notes)
+    return (Path(series.name).parent, series.content) if alike else id(series)
 
 
 def _series_lines(series: FoundSeries) -> list[str]:

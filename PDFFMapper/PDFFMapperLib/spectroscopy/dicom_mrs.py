@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from PDFFMapperLib.dicom.siemens import siemens_csa
+from PDFFMapperLib.images.patient import short_key
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum, box_ras, refuse_grid
 
 _CSA_HEADER, _CSA_DATA = (0x0029, 0x1110), (0x7FE1, 0x1010)
@@ -33,7 +35,10 @@ def read_dicom_spectrum(path: Path) -> Spectrum:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pydicom, on damaged headers
-            return _read(dcmread(path, force=True), name)
+            header = dcmread(path, force=True)
+            return replace(
+                _read(header, name), series=short_key(str(header.get("SeriesInstanceUID") or ""))
+            )
     except Exception as error:  # pydicom raises many kinds on damaged files
         if type(error) is ValueError and str(error).startswith(f"{name}: "):
             raise

@@ -9,6 +9,7 @@ from PDFFMapperLib.images.files import checked_name
 from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.spectroscopy.dicom_mrs import is_dicom, read_dicom_spectrum
+from PDFFMapperLib.spectroscopy.folder import joined_averages, spectra_of_folder
 from PDFFMapperLib.spectroscopy.nifti_mrs import is_nifti_name, read_nifti_mrs
 from PDFFMapperLib.spectroscopy.raw import LIST, read_raw
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum, with_facts
@@ -32,21 +33,26 @@ def read_spectra(
     """Read the spectra of one voxel, one for each echo time and file.
 
     Args:
-        paths: files. A JSON file of the same name beside one states what it lacks, by the names of
-            NIfTI-MRS (EchoTime and DwellTime in s, SpectrometerFrequency in MHz).
+        paths: files, or folders of such. A JSON file of the same name beside one states what it
+            lacks, by the names of NIfTI-MRS (EchoTime and DwellTime in s, SpectrometerFrequency
+            in MHz).
         facts: what the user states of all of them; it goes before what files say.
         progress: asked while raw files are converted; returning False cancels.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is none of the formats, cut off, or a grid of voxels.
+        ValueError: it is none of the formats, cut off, or a grid of voxels; or a folder's spectra
+            are not of one series.
         InterruptedError: canceled.
     """
+
+    def read(path: Path) -> list[Spectrum]:
+        return stated_spectra(path, _read(checked_name(path), progress), facts or {})
+
     found = []
     for path in map(Path, paths):
-        path = checked_name(path)
-        found += stated_spectra(path, _read(path, progress), facts or {})
-    return found
+        found += spectra_of_folder(path, read) if path.is_dir() else read(path)
+    return joined_averages(found)
 
 
 def stated_spectra(

@@ -26,6 +26,7 @@ TIMES_MS = {  # shortest and longest of what may be unknown
 SHORTEST_TI_MS = 1.0  # 0 states that nothing was inverted
 FEWEST_POINTS = 64
 _CLIPPED_POINTS = 3
+_SAME_VOXEL = 0.5  # of its shortest side, between the centers
 ALMOST_NONE = 1e-6  # of a signal's energy, above what single precision rounds
 _ASKED = {
     "frequency_mhz": "the transmitter's frequency (--frequency, MHz)",
@@ -206,15 +207,18 @@ def _check_together(spectra: Sequence[Spectrum]) -> None:
                 f"{one.name} was acquired at {one.frequency_mhz:.3f} MHz and {first.name} at "
                 f"{first.frequency_mhz:.3f} MHz; a series shares one."
             )
+        if one.voxel_ras is not None and first.voxel_ras is not None:
+            apart = np.linalg.norm((one.voxel_ras - first.voxel_ras)[:3, 3])
+            if apart > _SAME_VOXEL * np.linalg.norm(first.voxel_ras[:3, :3], axis=0).min():
+                raise ValueError(
+                    f"{one.name} is of a voxel {apart:.0f} mm from that of {first.name}; a series "
+                    "is of one voxel."
+                )
     for one, other in combinations(spectra, 2):
-        if _facts(one) == _facts(other) and np.array_equal(one.fids, other.fids):
+        if one.times == other.times and np.array_equal(one.fids, other.fids):
             raise ValueError(
                 f"{other.name} holds the same signals as {one.name}; give each spectrum once."
             )
-
-
-def _facts(one: Spectrum) -> tuple[object, ...]:
-    return one.sequence, one.te_ms, one.tr_ms, one.ti_ms, one.tm_ms
 
 
 def _check_signal(one: Spectrum) -> None:

@@ -19,8 +19,8 @@ HAMILTON = "Hamilton 2011, doi 10.1002/nbm.1622"
 SPECTRA = Input(
     "spectra",
     "spectra",
-    "Spectra of one voxel, one per echo time: NIfTI-MRS, Siemens .rda or DICOM, Philips SPAR/SDAT "
-    "or DICOM, standard DICOM, jMRUI, LCModel .raw, or text.",
+    "Spectra of one voxel, one per echo time, or a folder of them: NIfTI-MRS, Siemens .rda or "
+    "DICOM, Philips SPAR/SDAT or DICOM, standard DICOM, jMRUI, LCModel .raw, or text.",
     "spectra",
     "spectroscopy",
     series=True,

@@ -29,6 +29,7 @@ class Spectrum:
         suppressed: whether water was suppressed; None where the file does not say.
         voxel_ras: 4x4 matrix from the unit cube (-1/2 ... 1/2) to RAS mm; None where unknown.
         te1_ms: of PRESS's two echo times the first; None where unknown.
+        series: short hash of its DICOM series' UID (see `short_key`); "" for other files.
         notes: sentences about how it was read.
     """
 
@@ -46,7 +47,13 @@ class Spectrum:
     suppressed: bool | None = None
     voxel_ras: np.ndarray | None = None
     te1_ms: float | None = None
+    series: str = ""
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def times(self) -> tuple[object, ...]:
+        """What tells it from others of its voxel."""
+        return self.sequence, self.te_ms, self.tr_ms, self.ti_ms, self.tm_ms
 
 
 @dataclass
