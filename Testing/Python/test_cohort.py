@@ -453,8 +453,8 @@ def test_a_list_is_a_cohort(studies, tmp_path, monkeypatch, capsys):
         ("T1\na.nii\n", "line 2: the study has no name; give study, or"),
         ("study,T1\na,b\na,c\n", "line 3: this study was listed before; give every"),
         ("study,T1\n", "this list holds no study."),
-        ("study,T1\n\xfc,b\n", "a CSV list of studies in UTF-8 is expected."),
-        ("PK\x03\x04\0\0", "a CSV list of studies in UTF-8 is expected."),
+        ("study,T1\n\xfc,b\n", "a folder of studies or a CSV list of them in UTF-8 is expected"),
+        ("PK\x03\x04\0\0", "CSV list of them in UTF-8 is expected; unpack an archive first."),
     ],
 )
 def test_lists_that_are_none(tmp_path, text, sentence):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import struct
 
 import numpy as np
@@ -11,6 +12,7 @@ from dicom_files import classic_slice, enhanced, header, put_pixels
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.terminology import role_and_site
+from MarrowAssessLib.commands.main import main
 from MarrowAssessLib.sources.labels import LabelRule
 from MarrowAssessLib.sources.segmentations import regions_from_segmentation
 from MarrowAssessLib.sources.study_files import read_study
@@ -344,6 +346,35 @@ def test_headers_without_voxels_place_or_end_say_so(tmp_path):
             squared(np.diag([size, 1.5, 4, 1]), [2, 2, 2], tmp_path / "a.nii")
 
 
+def test_an_archive_in_place_of_a_folder_is_to_be_unpacked(tmp_path, capsys):
+    """By every command; a CSV list says so as well (test_cohort)."""
+    packed, away = tmp_path / "study.zip", str(tmp_path / "out")
+    packed.write_bytes(b"PK\3\4" + bytes(600))
+    for command in (
+        ["assess", "--dicom", str(packed)],
+        ["assess", "--volume", f"T1={packed}"],
+        ["pdff", str(packed)],
+        ["ivim", str(packed)],
+        ["dect", str(packed)],
+        ["ute", str(packed)],
+        ["spectrum", str(packed)],
+        ["stations", str(packed)],
+    ):
+        assert main([*command, "--out", away]) == 2
+        assert "it is a zip archive: unpack it first and name what it held." in (
+            capsys.readouterr().err
+        )
+    folder = tmp_path / "study"
+    folder.mkdir()
+    for n in range(2):
+        dicom = bytes(128) + b"DICM" + bytes(900)
+        (folder / f"{n}.dcm.gz").write_bytes(gzip.compress(dicom))
+    told = r"2 file(s) are packed (0.dcm.gz, 1.dcm.gz): unpack them first."
+    with pytest.raises(ValueError, match=re.escape(told)):
+        read_dicom_folder(folder)
+    assert inventory(folder).left_out == [told]
+
+
 def test_what_is_no_image_says_what_it_is(tmp_path):
     analyze = bytearray(348)
     struct.pack_into("<i", analyze, 0, 348)
@@ -357,7 +388,8 @@ def test_what_is_no_image_says_what_it_is(tmp_path):
         (b"GIF89a" + bytes(400), r"it is a picture \(GIF\), which has no"),
         (b"BM" + bytes(400), r"it is a picture \(BMP\), which has no"),
         (b"\0\0\0\x0cjP  " + bytes(400), r"it is a picture \(JPEG 2000\), which has no"),
-        (b"PK\x03\x04" * 200, "unpack it first"),
+        (b"PK\x03\x04" * 200, "it is a zip archive: unpack it first and name what it held"),
+        (gzip.compress(bytes(257) + b"ustar" + bytes(900)), "it is a tar archive: unpack it"),
         (b"version https://git-lfs.github.com/spec/v1", "pointer of Git LFS"),
         (gzip.compress(b"\0\0\0\x01" + bytes(900)), r"a FreeSurfer volume \(mgz\): convert it"),
         (b"<!DOCTYPE html>" * 40, "it is a web page or XML"),

@@ -54,7 +54,10 @@ def listed_studies(path: Path) -> list[ListedStudy]:
         if "\0" in text:  # a spreadsheet
             raise UnicodeError
     except UnicodeError:
-        raise ValueError(f"{path.name}: a CSV list of studies in UTF-8 is expected.") from None
+        raise ValueError(
+            f"{path.name}: a folder of studies or a CSV list of them in UTF-8 is expected; unpack "
+            "an archive first."
+        ) from None
     rows, before = table_of(text)
     columns = {name: _column(name, path) for name in rows.fieldnames or () if name.strip()}
     found: dict[str, ListedStudy] = {}

@@ -11,6 +11,7 @@ from PDFFMapperLib.dicom.folder import read_dicom_folder
 from PDFFMapperLib.dicom.selection import is_dicom_source, read_source
 from PDFFMapperLib.dicom.series_role import guess_role
 from PDFFMapperLib.dual_energy.pair import SAME_PLACE_MM
+from PDFFMapperLib.images.foreign import archive_of
 from PDFFMapperLib.images.resampling import resampled
 from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume, grids_differ
@@ -41,6 +42,9 @@ def read(args: argparse.Namespace) -> tuple[list[Volume], dict[str, object], lis
         FileNotFoundError, ValueError: not two images, or a folder that does not settle which.
     """
     paths = args.images
+    for path in paths:
+        if path.is_file() and (told := archive_of(path)):
+            raise ValueError(f"{path}: {told}")
     if len(paths) == 1 and paths[0].is_file() and not is_dicom_source(paths[0]):
         raise ValueError(
             f"{paths[0]}: one image was given; two are expected, low and high energy, or a DICOM "

@@ -33,6 +33,7 @@ from PDFFMapperLib.dicom.frames import Frame, flattened_frames, frames_of_file
 from PDFFMapperLib.dicom.header import NotDicom, read_header
 from PDFFMapperLib.dicom.sorting import sort_frames
 from PDFFMapperLib.dicom.volume import DicomVolume, read_volumes, volumes_of_series
+from PDFFMapperLib.images.foreign import archive_of, archives_left_out
 from PDFFMapperLib.images.patient import PatientFacts, short_key
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.progress import Progress, tell
@@ -165,6 +166,8 @@ def no_image_in(root: Path) -> str:
         return f"{root}: no DICOM image is in this folder."
     if root.name.upper().startswith("DICOMDIR"):
         return f"{root}: this is the index of a disk; name the folder that it lies in."
+    if root.is_file() and (told := archive_of(root)):
+        return f"{root}: this is no DICOM image; {told}"
     return f"{root}: this is no DICOM image."
 
 
@@ -240,6 +243,7 @@ class _Skipped:
             notes.append(f"{files[0].name}{more}: {reason}")
         if self.not_dicom:
             notes.append(f"{len(self.not_dicom)} file(s) are not DICOM and were left out.")
+            notes += archives_left_out(self.not_dicom)
         return notes + objects_left_out(self.objects.values())
 
 

@@ -33,6 +33,7 @@ from PDFFMapperLib.images.attributes import (
 )
 from PDFFMapperLib.images.bids import bids_name
 from PDFFMapperLib.images.files import read_series
+from PDFFMapperLib.images.foreign import archive_of
 from PDFFMapperLib.images.patient import PatientFacts
 from PDFFMapperLib.images.sidecar import sidecar_of_image
 from PDFFMapperLib.images.volume import Volume
@@ -149,7 +150,8 @@ def inventory(folder: str | Path, progress: Progress | None = None) -> Inventory
     stems = {file.with_suffix("") for file, one in held.items() if one is not None}
     beside = {file for file in rest if file.suffix.lower() in _BESIDE}
     rest -= {file for file in beside if file.with_suffix("") in stems}
-    if others := _endings(file for file in dicom.not_dicom if file in rest):
+    packed = {file for file in rest if file in dicom.not_dicom and archive_of(file)}
+    if others := _endings(file for file in dicom.not_dicom if file in rest - packed):
         left_out.append(f"files that are neither image, spectrum nor DICOM: {others}.")
     patient = PatientFacts()
     for one in dicom:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
 import tempfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from PDFFMapperLib.dicom.preamble import is_dicom
+from PDFFMapperLib.images.foreign import what_it_is
 from PDFFMapperLib.images.nifti import NotNifti, read_nifti, squared
 from PDFFMapperLib.images.nrrd import check_metaimage, check_nrrd, facts_of_frames
 from PDFFMapperLib.images.volume import LPS_TO_RAS, Volume
@@ -134,7 +133,7 @@ def read_image(path: Path) -> object:
         )
     reader = _reader_of(path)
     if reader is None:
-        raise ValueError(f"{path}: this file cannot be read as an image; {_what_it_is(path)}")
+        raise ValueError(f"{path}: this file cannot be read as an image; {what_it_is(path)}")
     check_nrrd(path)
     check_metaimage(path)
     try:
@@ -157,57 +156,6 @@ def _object_name(path: Path) -> str:
     except Exception:  # pydicom raises many kinds on damaged files
         return ""
     return f" ({uid.name})" if uid and uid.name != uid else ""
-
-
-# First bytes of what people give for images, and what to do.
-_OTHERS = {
-    b"PK\x03\x04": "it is a zip archive: unpack it first.",
-    b"7z\xbc\xaf": "it is a 7z archive: unpack it first.",
-    b"Rar!": "it is a rar archive: unpack it first.",
-    b"version https://git-lfs": "it is a pointer of Git LFS: fetch the file itself (git lfs pull).",
-    b"<": "it is a web page or XML, perhaps that of a failed download.",
-    b"%PDF": "it is a PDF.",
-    b"\x89PNG": "it is a picture (PNG), which has no place in the patient.",
-    b"\xff\xd8\xff": "it is a picture (JPEG), which has no place in the patient.",
-    b"II*\0": "it is a picture (TIFF), which has no place in the patient.",
-    b"MATLAB 5": "it is a MATLAB file: save its images as NIfTI.",
-    b"\x89HDF": "it is an HDF5 or MATLAB file: save its images as NIfTI or NRRD.",
-    b"# === DATA DESCRIPTION": "it is a Philips PAR header: export DICOM, or convert it to NIfTI.",
-    b"\x28\xb5\x2f\xfd": "it is compressed by zstd: unpack it first.",
-    b"BZh": "it is compressed by bzip2: unpack it first.",
-    b"\xfd7zXZ": "it is compressed by xz: unpack it first.",
-    b"GIF8": "it is a picture (GIF), which has no place in the patient.",
-    b"BM": "it is a picture (BMP), which has no place in the patient.",
-    b"\0\0\0\x0cjP": "it is a picture (JPEG 2000), which has no place in the patient.",
-    b"\x93NUMPY": "it is a NumPy array, which has no place in the patient: save it as NIfTI.",
-    b"# vtk": "it is a VTK file: save it as NIfTI or NRRD.",
-    b"{": "it is JSON, no image.",
-    b"\x00\x00\x00\x01\x00\x00": "it is a FreeSurfer volume (mgz): convert it to NIfTI.",
-}
-
-
-def _what_it_is(path: Path) -> str:
-    """Why a file is none of the formats that are read."""
-    if not path.stat().st_size:
-        return "it is empty."
-    with open(path, "rb") as stream:
-        start = stream.read(348)
-    packed = start.startswith(b"\x1f\x8b")
-    if packed:
-        try:
-            with gzip.open(path, "rb") as stream:
-                start = stream.read(348)
-        except (OSError, EOFError, zlib.error):
-            return "it is compressed and damaged: copy it again."
-    if len(start) == 348 and start[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
-        return (
-            "it is an Analyze 7.5 file or a damaged NIfTI, which does not say which side is left; "
-            "convert it to NIfTI with the tool that made it."
-        )
-    if packed and start[128:132] == b"DICM":
-        return "it is a compressed DICOM file: unpack it first (gunzip)."
-    told = next((text for mark, text in _OTHERS.items() if start.startswith(mark)), "")
-    return told or "NIfTI, NRRD, MetaImage or DICOM is expected, and it is none of them."
 
 
 def metadata_of(image: object) -> dict[str, str]:

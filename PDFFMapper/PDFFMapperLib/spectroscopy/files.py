@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PDFFMapperLib.images.files import checked_name
+from PDFFMapperLib.images.foreign import archive_of
 from PDFFMapperLib.images.json_file import read_json
 from PDFFMapperLib.maps.progress import Progress
 from PDFFMapperLib.spectroscopy.dicom_mrs import is_dicom, read_dicom_spectrum
@@ -83,6 +84,8 @@ def _read(path: Path, progress: Progress | None) -> list[Spectrum]:
         return [read_sdat(path)]
     if path.suffix.lower() == LIST:  # the text that belongs to raw data
         return read_raw(path, read_nifti_mrs, progress)
+    if told := archive_of(path):
+        raise ValueError(f"{path.name}: {told}")
     data = path.read_bytes()
     if is_rda(data):
         return [read_rda(data, path.name)]
