@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from MarrowAssessLib.catalogue.anatomy import Role
+from MarrowAssessLib.catalogue.anatomy import Role, spine_levels
 from MarrowAssessLib.placement.level_names import (
     KnownLevel,
     neighbor_site,
@@ -51,6 +51,23 @@ def test_two_bodies_far_away_tell_a_wrong_name_and_doubt_no_right_one(kind):
     for bodies, site in enumerate(levels, start=-1):
         assert told(site, bodies + 0.3) == told(site, bodies - 0.3) == ""
     assert told("psoas", 2) == told_from_afar(drawn[:1], np.zeros(3), "L5") == ""
+
+
+# Distances of neighbors in mm, C2-C3 to L5-S1 (bodies and discs of adults).
+WHOLE = (18,) * 5 + (18.5, 19, 20, 20.5, 21, 21.5, 22.5, 23.5, 24.5, 26, 27.5, 29, 31)
+WHOLE += (33.5, 35.5, 37, 37.5, 36)
+
+
+@pytest.mark.parametrize("drawn", [("C3", "L5"), ("C7", "L4"), ("T3", "S1"), ("C4", "T10")])
+def test_two_bodies_of_two_parts_of_the_spine_doubt_no_right_name(drawn):
+    levels, down = spine_levels(), -np.concatenate([[0.0], np.cumsum(WHOLE)])
+    two = [known(site, down[levels.index(site)], 20) for site in drawn]
+    first, last = (levels.index(site) for site in drawn)
+    for n in range(max(first - 3, 0), min(last + 4, len(levels))):
+        point = np.array([2.0, 4.0, down[n] + 4])
+        assert told_from_afar(two, point, levels[n]) == ""
+        if first < n < last:
+            assert told_from_afar(two, point, levels[n - 2])
 
 
 def test_discs_are_named_between_bodies():

@@ -23,6 +23,8 @@ STEP_PER_HEIGHT = 1.05, 2.2
 # Between two vertebrae a click lies within .66 of its step (36 spines, clicks 3 mm off, up to eight
 # steps), and .15 more for each step beyond them, of which so many are looked at.
 SURELY_OFF, MORE_BEYOND, STEPS_BEYOND = 0.75, 0.15, 3
+# Distance of cervical neighbors over that of lumbar ones; thoracic ones lie between, rising.
+NECK_PITCH = 0.5
 # How far from a whole step a click may be to be named; it is put near the center.
 TOLERANCE = {Role.MARROW: 0.42, Role.DISC: 0.25, Role.CSF: 0.5}
 
@@ -110,6 +112,7 @@ def told_from_afar(
     """The level of a point by two vertebrae that need not be next to it, "" where `site` may be it.
 
     They are the nearest ones above and below, or the two nearest, with the point few steps beyond.
+    Steps become shorter from the lumbar spine to the neck.
 
     Args:
         known: named vertebrae and discs.
@@ -117,7 +120,7 @@ def told_from_afar(
         lumbar: how many lumbar vertebrae there are.
     """
     levels = spine_levels(lumbar)
-    named = _index(site, levels)
+    named, along = _index(site, levels), _along(levels)
     bodies = sorted(
         ((levels.index(one.site), one.center) for one in known if one.site in levels),
         key=lambda body: body[0],
@@ -126,9 +129,10 @@ def told_from_afar(
     for (upper, top), (lower, bottom) in combinations(bodies, 2):
         if lower > upper and (top != bottom).any():
             axis = bottom - top
-            steps = float((point_ras - top) @ axis / (axis @ axis)) * (lower - upper)
-            beyond = max(0.0, -steps, steps - (lower - upper))
-            seen.append((beyond, lower - upper, upper + steps))
+            share = float((point_ras - top) @ axis / (axis @ axis))
+            place = _at(along, along[upper] + share * (along[lower] - along[upper]))
+            beyond = max(0.0, upper - place, place - lower)
+            seen.append((beyond, lower - upper, place))
     beyond, _, place = min(seen, default=(STEPS_BEYOND + 1, 0, 0))
     if named is None or beyond > STEPS_BEYOND:
         return ""
@@ -202,6 +206,19 @@ def _index(site: str, levels: list[str]) -> float | None:
     if not all(end in levels for end in ends):
         return None
     return sum(levels.index(end) for end in ends) / len(ends)
+
+
+def _along(levels: list[str]) -> np.ndarray:
+    """Where each vertebra lies along the spine, in distances of lumbar neighbors from the first."""
+    lower = [{"C": 0.0, "T": int(level[1:]) / 13}.get(level[0], 1.0) for level in levels]
+    pitch = NECK_PITCH + (1 - NECK_PITCH) * np.array(lower)
+    return np.concatenate([[0.0], np.cumsum((pitch[1:] + pitch[:-1]) / 2)])
+
+
+def _at(along: np.ndarray, length: float) -> float:
+    """The index of a place along the spine; beyond its ends it goes on."""
+    outside = min(length, 0.0) / NECK_PITCH + max(length - along[-1], 0.0)
+    return float(np.interp(length, along, np.arange(along.size))) + outside
 
 
 def _name(index: float, levels: list[str]) -> str:
