@@ -1118,3 +1118,18 @@ def test_maps_of_a_whole_mask_take_four_times_the_memory_of_their_images(method,
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 * sum(one.array.nbytes for one in images)
+
+
+def test_maps_of_a_cortex_take_less_than_four_times_the_memory_of_their_images():
+    """With a ring in each of 60 slices 3.84 times (4.2 before); with three, as here, 3.7 before."""
+    images = []
+    for one in Limb(size=256).volumes(3, (0.032, 2.2)):
+        air = np.random.default_rng(3).rayleigh(5, (57, 256, 256)).astype(np.float32)
+        images.append(one.with_array(np.concatenate([one.array, air])))
+    made = UTE.recipe("cortex").make(images)  # compiled, tables
+    assert len(made[0].provenance["slices"]) == 3
+    tracemalloc.start()
+    UTE.recipe("cortex").make(images)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3.4 * sum(one.array.nbytes for one in images)

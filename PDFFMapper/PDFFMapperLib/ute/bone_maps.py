@@ -81,7 +81,7 @@ def bone_of(
     inside = region_of(data, settings)
     if settings.mask is not None:
         return inside, []
-    early, late = without_floor(data, (0, until))
+    early, late = (without_floor(data, n) for n in (0, until))
     note = (
         "No bone was given: all voxels that lose three quarters of their signal until "
         f"{'the last image' if until == -1 else f'TE {data.te_ms[until]:.3g} ms'} were taken for "
@@ -93,7 +93,9 @@ def bone_of(
 def doubt_of(data: UteImages, inside: np.ndarray, strong: np.ndarray) -> np.ndarray:
     """Why a voxel has no value: outside the bone, or a weak first signal."""
     doubt = np.full(inside.shape, OUTSIDE, np.uint8)
-    doubt[inside & np.isfinite(data.signal).all(axis=0)] = 0
+    doubt[inside] = 0
+    for one in data.signal:
+        doubt[~np.isfinite(one)] = OUTSIDE
     doubt[(doubt == 0) & (strong < LEAST_SNR * data.noise.sigma)] |= LOW
     return doubt
 
@@ -104,10 +106,11 @@ def maps_of(
     doubt: np.ndarray,
     facts: Mapping[str, object],
 ) -> list[ParametricMap]:
-    """Maps that are NaN where there is doubt, and the doubt."""
+    """Maps in the arrays that are given, made NaN where there is doubt, and the doubt."""
     made = []
     for name, array in arrays.items():
-        whole = np.where(doubt == 0, array, np.nan).astype(np.float32, copy=False)
+        whole = array.astype(np.float32, copy=False)
+        whole[doubt != 0] = np.nan
         volume = data.grid.with_array(whole, name)
         made.append(ParametricMap(map_kind(name), volume, dict(facts)))
     reasons = data.grid.with_array(doubt, "doubt")

@@ -841,7 +841,7 @@ def _sd_of_one_image(rings: list[Ring], nearer: list[Ring], spacing: np.ndarray)
 
 def ring_across(
     sections: Sections,
-    pair: np.ndarray,
+    pair: Sequence[np.ndarray],
     k: int,
     curve: Curve,
     start_mm: float,

@@ -40,12 +40,13 @@ def cortex_budget(cortex: Cortex, data: UteImages, psf_voxels: float) -> list[Re
             rings.append(replace(ring, upright=was.upright))
         return rings
 
-    def shifted(shift: tuple[float, float]) -> np.ndarray:
-        """The later echo moved by voxels of rows and columns, in the slices that are fitted."""
+    def shifted(shift: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+        """Both echoes, the later moved by voxels of rows and columns in slices that are fitted."""
         slices = np.unique(np.concatenate([sections.voxels(k)[0] for k in chosen]))
-        motion, moved = Motion(np.array([0.0, *shift]), np.zeros(3), max(shift), 0.0), pair.copy()
-        moved[1, slices] = carried(pair[1, slices], motion, sections.mm)
-        return moved
+        motion = Motion(np.array([0.0, *shift]), np.zeros(3), max(shift), 0.0)
+        moved = pair[1].copy()
+        moved[slices] = carried(pair[1, slices], motion, sections.mm)
+        return pair[0], moved
 
     def again(blur: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
         """Mean thickness and PI, less those of the cortex as it is; NaN where there is no ring."""

@@ -31,14 +31,14 @@ def of_density(
         raise ValueError("A density is of a bone that somebody has drawn; give it (--mask).")
     inside, notes = bone_of(data.images, settings)
     inside &= ~data.inside_reference
-    doubt = doubt_of(data.images, inside, without_floor(data.images, (0,))[0])
+    doubt = doubt_of(data.images, inside, without_floor(data.images, 0))
     del inside
     try:
         rows, more, pool = density_rows(data, doubt == 0)
     except ValueError as error:
         raise ValueError(f"The mapped bone: {error}.") from None
     sample = region_signals(data.images, data.inside_reference, (0,))[0]
-    values = without_floor(data.images, (0,))[0]
+    values = without_floor(data.images, 0)
     values *= float(scale_of(data, pool) / sample.value)
     if data.profile is not None:
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -164,10 +164,10 @@ def check_alike(values: Sequence[float | None], title: str, unit: str, why: str)
         raise ValueError(f"The images have different {title} ({listed} {unit}); {why}.")
 
 
-def without_floor(data: UteImages, which: Sequence[int]) -> np.ndarray:
-    """Voxel signals without the floor of noise: the root of the square less that of noise."""
-    square = data.signal[list(which)].astype(np.float32, copy=False)  # a copy already
-    square *= square
+def without_floor(data: UteImages, which: int) -> np.ndarray:
+    """Voxel signals of an image without the floor of noise: the root of the square less that of
+    noise."""
+    square = np.square(data.signal[which], dtype=np.float32)
     square -= 2 * data.noise.coils * data.noise.sigma**2
     np.maximum(square, 0, out=square)  # NaN stays what it is
     return np.sqrt(square, out=square)

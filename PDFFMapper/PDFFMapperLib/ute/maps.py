@@ -125,7 +125,7 @@ def of_components(
     data = ute_series(images, settings)
     check_component_echoes(data.te_ms)
     inside, notes = bone_of(data, settings, bone_echo(data.te_ms))
-    doubt = doubt_of(data, inside, without_floor(data, (0,))[0])
+    doubt = doubt_of(data, inside, without_floor(data, 0))
     pools = pools_of(settings, images[0])
     try:
         fit, rows = bi_component(data, doubt == 0, pools)
@@ -162,14 +162,14 @@ def of_cortex(
             more = high_field_note(data.field_t)
         except ValueError as error:
             more = [f"Two components of the fitted ring: {str(error).rstrip('.')}."]
-    signal, arrays = without_floor(data, cortex_echoes(data.te_ms)), {"cortex_share": cortex.share}
+    signal = [without_floor(data, n) for n in cortex_echoes(data.te_ms)]
     doubt = doubt_of(data, cortex.bone, signal[0])
+    arrays = {"cortex_share": signal[0]}  # in whose memory the share is put below
     if len(signal) > 1:
         doubt[(doubt == 0) & ~(signal[1] > 0)] |= FLOOR
         with np.errstate(divide="ignore", invalid="ignore"):
             arrays["PI"] = _percent(*signal)
         more.append(VOXELS)
-    del signal
     facts = facts_of(data, [*cortex.notes, ENDOSTEUM, *more])
     tell_region(facts, "Cortex", rows)
     facts["slices"] = slice_values(cortex)
@@ -180,9 +180,10 @@ def of_cortex(
 
 
 def _percent(below: np.ndarray, above: np.ndarray) -> np.ndarray:
-    ratio = above / below
-    ratio *= 100
-    return ratio
+    """A ratio in the place of what lies above, which nothing needs any more."""
+    above /= below
+    above *= 100
+    return above
 
 
 def _later_over_early(
@@ -217,7 +218,7 @@ def _ratio_maps(
             tell_region(facts, "All bone", measure(data, inside))
         except ValueError as error:
             facts["notes"].append(f"The bone has no number: {error}.")
-    strong, weak = without_floor(data, which)
+    strong, weak = (without_floor(data, n) for n in which)
     doubt = doubt_of(data, inside, strong)
     doubt[(doubt == 0) & ~(weak > 0)] |= FLOOR
     with np.errstate(divide="ignore", invalid="ignore"):

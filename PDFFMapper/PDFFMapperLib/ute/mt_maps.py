@@ -32,7 +32,7 @@ def of_transfer_model(
     data = mt_images(images, settings)
     settings.mt_protocol = data.protocol  # its content is recorded, not the name of its file
     inside, notes = bone_of(data.images, settings)
-    strong = without_floor(data.images, (int(np.argmin(data.train.mean_square())),))[0]
+    strong = without_floor(data.images, int(np.argmin(data.train.mean_square())))
     doubt = doubt_of(data.images, inside, strong)
     try:
         found = macromolecules(data, doubt == 0)
@@ -60,7 +60,8 @@ def _voxels(
     With all else held, the least squares of a voxel over its fraction stand in a table by B1 and
     fraction, refined by a parabola.
     """
-    held = without_floor(data.images, range(len(data.images.signal)))[:, inside].T
+    each = range(len(data.images.signal))
+    held = np.stack([without_floor(data.images, n)[inside] for n in each], axis=1)
     if data.b0_map is not None:
         held = held * _on_resonance(data, found, data.b0_map[inside])
     count = len(held)

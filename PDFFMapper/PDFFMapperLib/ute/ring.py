@@ -154,7 +154,7 @@ def _polygon(points: np.ndarray) -> float:
 
 
 def fit_ring(
-    images: np.ndarray,
+    images: Sequence[np.ndarray],
     voxels: tuple[np.ndarray, ...],
     places: np.ndarray,
     curve: Curve,
@@ -169,7 +169,7 @@ def fit_ring(
     """Fit both edges around a curve between them.
 
     Args:
-        images: shape (images, ...).
+        images: of one shape.
         voxels: that lie around the curve, as an index of an image.
         places: of these in the plane of the ring, mm; shape (voxels, 2).
         curve: near the middle of the cortex.
@@ -193,12 +193,12 @@ def fit_ring(
         np.interp(angle, np.arange(len(one)) * 2 * np.pi / len(one), one, period=2 * np.pi)
         for one in (away, curve.bend, across, along)
     )
-    known = np.isfinite(images[(slice(None), *voxels)]).all(axis=0)
+    known = np.isfinite([one[voxels] for one in images]).all(axis=0)
     kept = (np.abs(distance) < reach_mm) & (core > (1 - _CORE) * radius) & known
-    held = (slice(None), *(one[kept] for one in voxels))
+    held = tuple(one[kept] for one in voxels)
 
-    def pick(images: np.ndarray) -> np.ndarray:
-        return images[held].astype(float) / sigma
+    def pick(images: Sequence[np.ndarray]) -> np.ndarray:
+        return np.array([one[held] for one in images], float) / sigma
 
     fat = np.ones(len(images)) if fat is None else np.asarray(fat)
     place = (one[kept] for one in (angle, distance, bend, across**0.5, along))
@@ -365,7 +365,7 @@ class _RingFit:
         curve: Curve,
         thickness_mm: float,
         sigma: float,
-        pick: Callable[[np.ndarray], np.ndarray],
+        pick: Callable[[Sequence[np.ndarray]], np.ndarray],
     ) -> Ring:
         """The ring of highest likelihood, from that of least squares."""
         edges = np.zeros(2 * self.n + 1)
@@ -380,7 +380,7 @@ class _RingFit:
         curve: Curve,
         at: _Likeliest,
         sigma: float,
-        pick: Callable[[np.ndarray], np.ndarray],
+        pick: Callable[[Sequence[np.ndarray]], np.ndarray],
         layers: bool,
     ) -> Ring | None:
         """With a layer beside it and finer edges, each if it is worth it."""
@@ -575,7 +575,7 @@ class _RingFit:
         curve: Curve,
         at: _Likeliest,
         sigma: float,
-        pick: Callable[[np.ndarray], np.ndarray],
+        pick: Callable[[Sequence[np.ndarray]], np.ndarray],
     ) -> Ring:
         images, n, count, found = len(self.held), self.n, self.count, at.parameters
         phi = np.arange(len(curve.points)) * 2 * np.pi / len(curve.points)

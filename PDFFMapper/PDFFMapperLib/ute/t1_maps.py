@@ -40,7 +40,7 @@ def of_t1(
     """
     data = t1_images(images, settings)
     inside = region_of(data.images, settings)
-    doubt = doubt_of(data.images, inside, without_floor(data.images, (0,))[0])
+    doubt = doubt_of(data.images, inside, without_floor(data.images, 0))
     if data.b1 is not None:
         doubt[np.isnan(data.b1)] |= OUTSIDE
     facts = facts_of(data.images, [])
@@ -70,7 +70,7 @@ def _voxels(data: T1Images, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     pulses, count = data.pulses(b1), np.count_nonzero(inside)
     held = np.empty((len(data.flips_deg), count), np.float32)
     for n, one in enumerate(held):
-        one[...] = without_floor(data.images, (n,))[0][inside]
+        one[...] = without_floor(data.images, n)[inside]
     own, misfit = np.full(count, np.nan, np.float32), np.zeros(count, bool)
     tables = np.stack([data.shown(t1, pulses) for t1 in _GRID_MS], axis=1)
     tables /= np.linalg.norm(tables, axis=-1, keepdims=True)

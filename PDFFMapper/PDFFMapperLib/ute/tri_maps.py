@@ -37,7 +37,7 @@ def of_three(
     data = phased_series(images, settings)
     check_three_components(data.te_ms, data.field_t, data.phased is not None)
     inside, notes = bone_of(data, settings, bone_echo(data.te_ms))
-    doubt = doubt_of(data, inside, without_floor(data, (0,))[0])
+    doubt = doubt_of(data, inside, without_floor(data, 0))
     known = settings.t2star_pore, settings.t2star_fat
     try:
         fit, rows = tri_component(data, doubt == 0, *known)
@@ -71,7 +71,7 @@ def _voxels(
     sigma = data.noise.sigma
     weight = information_of(fit.amplitude / sigma * gradient[:, 0], data.noise.coils)
     spread = np.linalg.inv(gradient.T @ (weight[:, None] * gradient))
-    held = without_floor(data, range(len(data.te_ms)))[:, inside]
+    held = np.stack([without_floor(data, n)[inside] for n in range(len(data.te_ms))])
     found = np.einsum("pk,kv->pv", spread @ (gradient.T * weight), held)
     del held
     amplitude, own = np.maximum(found[0], sigma), found[1:]
