@@ -273,6 +273,22 @@ def test_bone_as_uniform_as_muscle_is_not_taken_for_it():
         site = f"{side} {ERECTOR}"
         bone, muscle = (facets[one.roi.box][one.roi.mask] for one in (unknown[site], known[site]))
         assert bone.mean() > 0.9 and muscle.size > 100 and not muscle.any()
+        assert not known[site].unsure
+
+
+def test_what_is_left_of_bone_is_no_muscle():
+    volume, _ = spine("gre", shading=0.0)
+    x, y, z = all_ras(volume)
+    facets = (np.abs(x) > 9) & (y < -38) & (y > -60)
+    volume.array[facets] = 90.0
+    upper, lower = (
+        place(volume, np.array([0.0, 0.0, z]), Role.MARROW).surface for z in (0.0, -APART)
+    )
+    seen = (y > -60) & (np.abs(z + APART / 2) > 3)  # not at the disc, where muscle is looked for
+    found = muscles_beside(volume, upper, lower, spine=volume.with_array(seen.astype(np.float32)))
+    for side in ("left", "right"):
+        told = found[f"{side} {ERECTOR}"].unsure
+        assert told == ["Most of it was bone, disc or canal; place it by hand."]
 
 
 def test_muscle_unlike_the_other_side_is_doubted():

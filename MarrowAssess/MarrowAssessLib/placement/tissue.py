@@ -273,9 +273,10 @@ def _placed(
             said[:] = [text for text in said if text != TOUCHES_EDGE]  # says nothing here
         if muscle == PSOAS:  # disc may be just as bright and touch it
             _keep_beside(volume, placed, (upper.box, lower.box))
+        if fat and placed.unsure:
+            continue
         _keep_off(volume, placed, spine)
-        if not (fat and placed.unsure):
-            pair[site] = placed
+        pair[site] = placed
     _compare_sides(volume, pair)
     return pair
 
@@ -330,9 +331,13 @@ def _keep_beside(volume: Volume, placement: Placement, boxes: tuple[Box, ...]) -
 
 
 def _keep_off(volume: Volume, placement: Placement, spine: Volume | None) -> None:
-    """Take off a placement what is bone, disc or canal."""
-    if spine is not None:
-        _take_off(volume, placement, lambda points: of_spine(spine, points))
+    """Take off a placement what is bone, disc or canal; where that is most of it, it is doubted."""
+    if spine is None:
+        return
+    before = placement.roi.voxels
+    _take_off(volume, placement, lambda points: of_spine(spine, points))
+    if 2 * placement.roi.voxels < before:
+        placement.doubt("Most of it was bone, disc or canal; place it by hand.")
 
 
 def _take_off(
