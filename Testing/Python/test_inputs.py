@@ -906,6 +906,18 @@ def test_diffusion_series_of_two_echo_times_are_no_echoes(tmp_path):
     assert not any(line.startswith("pdff: 4 volumes") for line in inventory(folder).acquisitions)
 
 
+@pytest.mark.parametrize("scheme", [((60, 0), (60, 800), (80, 0), (80, 800)), ((60, 0), (80, 800))])
+def test_diffusion_series_of_one_b_value_each_are_no_echoes(tmp_path, scheme):
+    """They were an echo train of 60 and 80 ms, and b = 0 alone would be one as well."""
+    for n, (te, b) in enumerate(scheme):
+        facts = {"DiffusionBValue": float(b), "ScanningSequence": "EP", "name": f"{n}b"}
+        echoes(tmp_path / "d", (te,), f"1.2.1{n}", 10 + n, **facts)
+    with pytest.raises(ValueError, match="no series with several echo times found"):
+        echo_volumes(read_dicom_folder(tmp_path / "d"))
+    echoes(tmp_path / "d", (2, 4, 6), "1.2.9", 9, name="e")
+    assert len(echo_volumes(read_dicom_folder(tmp_path / "d")).volumes) == 3
+
+
 def test_the_index_of_a_disk_is_told_from_an_empty_folder(tmp_path):
     header("1.2.840.10008.1.3.10").save_as(tmp_path / "DICOMDIR")
     told = "DICOMDIR: this is the index of a disk; name the folder that it lies in."

@@ -76,9 +76,9 @@ def echo_volumes(
     named = chosen_series(found, chosen, where)
     timed = [one for one in named if echo_times_known or "EchoTime" in one.facts]
     timed = [one for one in timed if one.problem or _images(one)]
-    if not (chosen or echo_times_known):  # diffusion series of two echo times are no echoes
-        timed = [one for one in timed if one.problem or len(_b_values([one])) < 2]
     groups = _acquisitions(timed)
+    if not (chosen or echo_times_known):
+        groups = [_without_diffusion(group) for group in groups]
     several = [group for group in groups if len(_echo_times(group)) > 1]
     if not several and (chosen or echo_times_known):
         several = groups
@@ -291,6 +291,13 @@ def _b_values(group: Sequence[DicomSeries]) -> set[float]:
         for volume in _images(one)
         if not is_diffusion_map(volume.attributes)
     }
+
+
+def _without_diffusion(group: list[DicomSeries]) -> list[DicomSeries]:
+    """A group without its diffusion series, whose echo times may differ and are no echoes."""
+    if not any(_b_values(group)):
+        return group
+    return [one for one in group if one.problem or not any(map(_dwi, _images(one)))]
 
 
 def _weighted(series: DicomSeries, chosen: str, count: int | None) -> bool:
