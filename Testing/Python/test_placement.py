@@ -291,6 +291,23 @@ def test_what_is_left_of_bone_is_no_muscle():
         assert told == ["Most of it was bone, disc or canal; place it by hand."]
 
 
+def test_muscle_unlike_psoas_is_doubted():
+    """As where fat has replaced it on both sides."""
+    volume, _ = spine("gre", shading=0.0)
+    _, y, _ = all_ras(volume)
+    upper, lower = (
+        place(volume, np.array([0.0, 0.0, z]), Role.MARROW).surface for z in (0.0, -APART)
+    )
+    sites = [f"{side} {muscle}" for side in ("left", "right") for muscle in (ERECTOR, "psoas")]
+    found = muscles_beside(volume, upper, lower)
+    assert not any(found[site].unsure for site in sites)
+    volume.array[y < -38] *= 2.2
+    doubted = muscles_beside(volume, upper, lower)
+    for site in sites:
+        told = "Its signal differs much from psoas's: it may be fat, or shaded by the coil."
+        assert doubted[site].unsure == ([told] if ERECTOR in site else [])
+
+
 def test_muscle_unlike_the_other_side_is_doubted():
     volume, _ = spine("gre", shading=0.0)
     x, y, _ = all_ras(volume)
