@@ -46,8 +46,10 @@ def test_the_panel_s_rehearsal_plays_to_its_end_and_compiles_the_motion_of_ute()
     code = (
         "from PDFFMapperLib.install.rehearsal import play\n"
         "from PDFFMapperLib.ute.motion_kernel import products_of, strength_and_slopes\n"
+        "from PDFFMapperLib.water_fat.holes import _means_around\n"
         "play()\n"
         "assert products_of.signatures and strength_and_slopes.signatures\n"
+        "assert _means_around.signatures\n"
     )
     path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", code], check=True, env=path, timeout=300)

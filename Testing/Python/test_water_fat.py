@@ -467,6 +467,16 @@ def test_challenge_as_a_user_gets_it(case, given, least, sure):
     assert result.confident[mask].mean() > sure
 
 
+@pytest.mark.parametrize(("case", "least"), [(12, 9800), (13, 9990), (16, 9960)])
+def test_challenge_by_the_water_and_fat_images_as_a_user_gets_them(case, least):
+    """They have no holes in the skull, where the PDFF is empty; what is left out is wrong."""
+    data, reference, mask = challenge_case(case)
+    result = separate_water_fat(data)
+    water, fat = np.abs(result.water[mask]), np.abs(result.fat[mask])
+    apart = np.abs(100 * fat / (water + fat) - reference[mask])
+    assert 10_000 * np.mean(apart < 10) >= least
+
+
 @pytest.mark.parametrize("direction", [-1, 1])
 def test_a_steep_field_added_to_a_challenge_case_changes_nothing(direction):
     data, reference, mask = challenge_case(13)

@@ -43,7 +43,9 @@ def anatomies():
         echoes = np.moveaxis(np.asarray(content.images), (3, 2), (0, 1))
         echoes = echoes if content.PrecessionIsClockwise > 0 else echoes.conj()
         found = separate_water_fat(multi_echo(echoes, content.TE, float(content.FieldStrength)))
-        images = (np.nan_to_num(np.abs(one)) for one in (found.water, found.fat))
+        images = (
+            np.where(found.mask, np.nan_to_num(np.abs(one)), 0) for one in (found.water, found.fat)
+        )
         yield f"case {number}", *images, found.mask, size
 
 

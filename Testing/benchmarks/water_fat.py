@@ -450,19 +450,24 @@ def score_as_a_user(case: int, data, reference, mask) -> None:
     """The score of the PDFF with the spectrum of marrow, in the own mask and in the given one.
 
     What the own mask leaves out counts as wrong; in the score of what the map shows, so does what
-    is marked.
+    is marked. The challenge itself scored water and fat images, which have no holes inside the body
+    where the PDFF has; the fraction of these images is scored beside it.
     """
     given = np.abs(separate_water_fat(data, mask=mask).pdff_percent - reference)[mask]
     result = separate_water_fat(data)
     apart = np.abs(np.where(result.mask, result.pdff_percent, np.inf) - reference)[mask]
     fitted, sure = result.mask[mask], result.confident[mask]
     swapped = np.isfinite(apart) & (apart > 40)
+    water, fat = np.abs(result.water[mask]), np.abs(result.fat[mask])
+    of_images = np.abs(100 * fat / (water + fat) - reference[mask])
     print(
         f"case {case}, as a user gets it: {points(apart)}; {points(apart[fitted])} of those in "
         f"the own mask, without {np.count_nonzero(~fitted)}; {100 * sure.mean():.1f} % confident "
         f"and shown ({points(np.where(sure, apart, np.inf))}, of these {points(apart[sure])}), "
         f"{np.count_nonzero(swapped)} voxels over 40 points apart, "
         f"{np.count_nonzero(swapped & sure)} of them not marked; in the given mask {points(given)}"
+        f"; of the water and fat images {points(of_images)}, without "
+        f"{np.count_nonzero(np.isnan(water))}"
     )
 
 

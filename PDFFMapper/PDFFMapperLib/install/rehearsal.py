@@ -33,6 +33,8 @@ def _echoes() -> list[Volume]:
     volumes = []
     for time_ms, time_s, of_fat in zip(ECHO_TIMES_MS, times_s, turned, strict=True):
         signal = (1 - fat + fat * of_fat) * np.exp(-40 * time_s)
+        signal = np.broadcast_to(signal, SHAPE).copy()
+        signal[:, 10:14, 10:14] = 0  # a hole of the body
         noise = rng.normal(0, 1 / SNR, (2, *SHAPE))
         echo = 1000 * (signal + noise[0] + 1j * noise[1])
         for component, part in (("real", echo.real), ("imaginary", echo.imag)):

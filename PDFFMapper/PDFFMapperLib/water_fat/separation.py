@@ -12,6 +12,7 @@ from numba import njit
 from PDFFMapperLib.maps.progress import Progress, run_parallel, share, tell
 from PDFFMapperLib.water_fat.echo_errors import ODD_EVEN, ErrorFit, Sample, refine_error
 from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel, find_off_resonance, fit_from
+from PDFFMapperLib.water_fat.holes import fill_holes
 from PDFFMapperLib.water_fat.mixed import fit_mixed
 from PDFFMapperLib.water_fat.multi_echo import MultiEcho
 from PDFFMapperLib.water_fat.neighborhood import (
@@ -92,6 +93,9 @@ class Doubt(IntFlag):
 class WaterFatResult:
     """Maps on the grid of the echoes, shape (slices, rows, columns); NaN outside `mask`.
 
+    Only `water`, `fat` and `off_resonance_hz`, which are looked at, have values beyond it: in holes
+    of the body that hold too little signal to be fitted (`holes`), unless a mask was given.
+
     Attributes:
         pdff_percent: 100 F / (W + F), signed: noise may carry it below 0 or above 100. Where water
             and fat have phases of their own, 100 |F| / (|W| + |F|) without the bias of noise.
@@ -140,7 +144,7 @@ class WaterFatResult:
     def magnitude_fraction_percent(self) -> np.ndarray:
         """100 |F| / (|W| + |F|), as other software has it; noise draws it away from 0 and 100."""
         water, fat = np.abs(self.water), np.abs(self.fat)
-        return 100 * fat / np.where(water + fat > 0, water + fat, np.nan)
+        return 100 * fat / np.where(self.mask & (water + fat > 0), water + fat, np.nan)
 
     @property
     def t2star_ms(self) -> np.ndarray:
@@ -190,7 +194,7 @@ def separate_water_fat(
     """
     spectrum, notes = spectrum or fat_spectrum(), list(data.notes)
     _check_choices(data, precession, readout, r2star_model, r2star_per_s)
-    noise = background_noise(data.echoes)
+    noise, whole = background_noise(data.echoes), mask is None
     mask = _usable(data.echoes, mask, noise, notes)
     times, field_t = data.echo_times_s, data.field_strength_t
     fat = spectrum.modulation(times, field_t)
@@ -206,10 +210,7 @@ def separate_water_fat(
         refuse_phases_of_another_place(*searchable, noise)
 
     found = find_off_resonance(
-        *searchable,
-        data.voxel_size_mm,
-        r2star_per_s,
-        share(progress, 0.0, 0.7),
+        *searchable, data.voxel_size_mm, r2star_per_s, share(progress, 0.0, 0.7)
     )
     if error is not None and mixed is None:
         error, sentences = _refined_error(signals, mask, model, r2star_per_s, found)
@@ -223,12 +224,14 @@ def separate_water_fat(
             _separate_decays(result, signals, model, fitted.columns, r2star_model == "select")
         )
     notes += _without_r2star(result)
+    filled = _fill_holes(result, signals, model, fitted.columns, mixed) if whole else {}
     result.facts = _facts(data, spectrum, model, fat, signals.conjugated, error) | {
         "r2star": "fitted" if r2star_per_s is None else f"fixed at {r2star_per_s:g} 1/s",
         "r2star_model": r2star_model,
         "mixed_echo": None if mixed is None else mixed + 1,
         "noise_sd": float(found.noise),
         "notes": notes,
+        **filled,
     }
     tell(progress, 1.0)
     return result
@@ -665,6 +668,20 @@ def _count_untold(mask, doubt, r2star, counts):
             untold += sure & np.isnan(r2star[j, i])
             confident += sure
     counts[:] = untold, confident
+
+
+def _fill_holes(result, signals, model, fits, mixed: int | None) -> dict[str, int]:
+    """Put water, fat and field into holes of the body; how many voxels, if there are some."""
+    count = fill_holes(
+        (result.water, result.fat, result.off_resonance_hz),
+        result.mask,
+        result.doubt == 0,
+        np.ascontiguousarray(fits[:, R2STAR]),
+        signals,
+        model,
+        mixed,
+    )
+    return {"voxels_of_water_and_fat_only": count} if count else {}
 
 
 def _separate_decays(result, signals, model, fits, select: bool) -> str:
