@@ -1,19 +1,19 @@
-"""Water and fat where the body holds too little signal to be fitted: images need no holes.
+"""Water and fat where the body holds too little signal to be shown: images need no holes.
 
-Compact bone is as dark as air. In a hole of the body field and R2* are those of the voxels around,
-and with these known water and fat follow from the echoes linearly: noise about their true values,
-which no search has drawn up. Their ratio says nothing there, and gets no value.
+Compact bone is as dark as air. In a hole of the body the fit starts from the field of the voxels
+around and expects their R2*, so that no search and no fast decay draws noise up: water and fat are
+noise about their true values. Their ratio says nothing there, and gets no value.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numba import njit
 
 from PDFFMapperLib.maps.progress import run_parallel
-from PDFFMapperLib.water_fat.field_map import ChemicalShiftModel
 from PDFFMapperLib.water_fat.neighborhood import put, slice_ends
-from PDFFMapperLib.water_fat.voxel_signals import VoxelSignals
 
 _REACH = 7  # voxels in plane that tell the field and R2* of a hole
 
@@ -23,31 +23,24 @@ def fill_holes(
     fitted: np.ndarray,
     sure: np.ndarray,
     r2star_per_s: np.ndarray,
-    signals: VoxelSignals,
-    model: ChemicalShiftModel,
-    left_out: int | None = None,
+    fit: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
 ) -> int:
     """Give water, fat and field to what was not fitted and is enclosed by the body in its slice.
 
-    Without a sure voxel in the slice nothing tells the field, and a hole stays, as do voxels whose
-    echoes are all 0 or not finite.
+    Without a sure voxel in the slice nothing tells the field, and a hole stays.
 
     Args:
         images: water, fat and off-resonance (Hz), shape (slices, rows, columns), changed in place.
         fitted: the voxels fitted, bool.
         sure: those whose field and R2* can be used, bool.
         r2star_per_s: of the voxels fitted, in their order.
-        signals: the echoes.
-        model: echo times, fat, and whether water and fat have one phase, which is each voxel's own;
-            else they are magnitudes.
-        left_out: index of an echo whose phase is off.
+        fit: of voxels by their flat indices, from off-resonances (Hz) and expected R2* (1/s): the
+            values of `images`, shape (3, voxels), NaN where there is no fit.
 
     Returns:
         How many voxels were filled.
     """
     ends, filled = slice_ends(fitted), np.zeros(len(fitted), np.int64)
-    kept = [n for n in range(len(model.echo_times_s)) if n != left_out]
-    times, of_fat = model.echo_times_s[kept], np.asarray(model.fat)[kept]
 
     def fill_slice(k: int) -> None:
         hole = _enclosed(fitted[k])
@@ -56,39 +49,34 @@ def fill_holes(
         known = np.empty((2, *hole.shape), np.float32)
         known[0] = images[2][k]
         put(r2star_per_s[ends[k] : ends[k + 1]], fitted[k], np.nan, known[1])
-        field_hz, decay = _around(known, sure[k] & fitted[k], hole)
-        of_hole = signals.at(np.flatnonzero(hole) + k * hole.size)[:, kept]
-        usable = np.isfinite(of_hole).all(1) & of_hole.any(1) & np.isfinite(field_hz)
-        hole[hole] = usable
-        around = field_hz[usable], decay[usable]
-        found = _water_and_fat(of_hole[usable], *around, times, of_fat, model.common_phase)
-        for image, values in zip(images, (*found, around[0]), strict=True):
+        around = _around(known, sure[k] & fitted[k], hole)
+        told = np.isfinite(around[0])
+        hole[hole] = told
+        found = fit(np.flatnonzero(hole) + k * hole.size, *around[:, told])
+        for image, values in zip(images, found, strict=True):
             image[k][hole] = values
-        filled[k] = np.count_nonzero(usable)
+        filled[k] = np.count_nonzero(np.isfinite(found[0]))
 
     run_parallel(fill_slice, range(len(fitted)))
     return int(filled.sum())
 
 
-@njit(cache=True, nogil=True)
-def _enclosed(body):
-    """What is not of the body and does not reach the edge of the slice either, bool."""
-    rows, columns = body.shape
-    outside = np.ones((rows + 2, columns + 2), np.bool_)
-    outside[1:-1, 1:-1] = False
-    changed = True
-    while changed:
-        changed = False
-        for back in (False, True):
-            for m in range(1, rows + 1):
-                for n in range(1, columns + 1):
-                    j, i = (rows + 1 - m, columns + 1 - n) if back else (m, n)
-                    if body[j - 1, i - 1] or outside[j, i]:
-                        continue
-                    above_or_below = outside[j - 1, i] or outside[j + 1, i]
-                    if above_or_below or outside[j, i - 1] or outside[j, i + 1]:
-                        outside[j, i] = changed = True
-    return ~(body | outside[1:-1, 1:-1])
+def _enclosed(body: np.ndarray) -> np.ndarray:
+    """What is not of the body and cannot be reached from the edge by a way 3 voxels wide, bool."""
+    from scipy.ndimage import label  # takes long to import
+
+    closed = np.pad(body, 3)
+    for axis in (0, 1):
+        closed = _beside(closed, axis)
+    for axis in (0, 1):
+        closed = ~_beside(~closed, axis)
+    of_air, _ = label(~closed)
+    return ~(body | (of_air == of_air[0, 0])[3:-3, 3:-3])
+
+
+def _beside(mask: np.ndarray, axis: int) -> np.ndarray:
+    """The voxels of a mask, and those next to them along an axis; none is near the edge."""
+    return mask | np.roll(mask, 1, axis) | np.roll(mask, -1, axis)
 
 
 def _around(values, sure, hole) -> np.ndarray:
@@ -137,27 +125,3 @@ def _means_around(values, sure, places, means):
                         means[v, m] += weight * values[m, y, x]
         for m in range(len(values)):
             means[v, m] = means[v, m] / total if total > 0 else np.nan
-
-
-def _water_and_fat(signals, field_hz, r2star_per_s, times, of_fat, common_phase: bool):
-    """Least squares of water and fat of voxels at echo time 0, shape (2, voxels).
-
-    See `voxel_fit` for the one of a common phase.
-    """
-    rate = 2j * np.pi * field_hz.astype(float) - r2star_per_s
-    wave = np.exp(np.outer(rate, times))
-    by_water, by_fat = signals * wave.conj(), signals * (wave * of_fat).conj()
-    a, b = by_water.sum(1), by_fat.sum(1)
-    power = np.abs(wave) ** 2
-    ww, ff, wf = power.sum(1), power @ np.abs(of_fat) ** 2, power @ of_fat
-    if common_phase:
-        wf = wf.real
-        square = ff * a**2 + ww * b**2 - 2 * wf * a * b
-        back = np.exp(-0.5j * np.angle(square))
-        a, b = (a * back).real, (b * back).real
-    scale = 1 / (ww * ff - np.abs(wf) ** 2)
-    water, fat = (ff * a - wf * b) * scale, (ww * b - np.conj(wf) * a) * scale
-    if common_phase:
-        sign = np.where(water + fat < 0, -1, 1)
-        return np.stack([sign * water, sign * fat])
-    return np.abs(np.stack([water, fat]))

@@ -224,7 +224,8 @@ def separate_water_fat(
             _separate_decays(result, signals, model, fitted.columns, r2star_model == "select")
         )
     notes += _without_r2star(result)
-    filled = _fill_holes(result, signals, model, fitted.columns, mixed) if whole else {}
+    asked = r2star_per_s, found.noise, mixed
+    filled = _fill_holes(result, signals, model, fitted.columns, *asked) if whole else {}
     result.facts = _facts(data, spectrum, model, fat, signals.conjugated, error) | {
         "r2star": "fitted" if r2star_per_s is None else f"fixed at {r2star_per_s:g} 1/s",
         "r2star_model": r2star_model,
@@ -670,16 +671,25 @@ def _count_untold(mask, doubt, r2star, counts):
     counts[:] = untold, confident
 
 
-def _fill_holes(result, signals, model, fits, mixed: int | None) -> dict[str, int]:
+def _fill_holes(
+    result, signals, model, fits, r2star_per_s, noise: float, mixed: int | None
+) -> dict[str, int]:
     """Put water, fat and field into holes of the body; how many voxels, if there are some."""
+    fit_voxels = fit_from if mixed is None else partial(fit_mixed, echo=mixed)
+
+    def fit(index, field_hz, expected_per_s):
+        weight = np.full(len(index), (noise / _R2STAR_SPREAD) ** 2, np.float32)
+        prior = (expected_per_s, weight) if r2star_per_s is None else None
+        found = fit_voxels(signals.at(index), model, r2star_per_s, field_hz, prior=prior)
+        empty = ~(found[:, WATER] + found[:, FAT] > 0)
+        return np.where(empty, np.nan, found[:, [WATER, FAT, OFFSET]].T)
+
     count = fill_holes(
         (result.water, result.fat, result.off_resonance_hz),
         result.mask,
         result.doubt == 0,
         np.ascontiguousarray(fits[:, R2STAR]),
-        signals,
-        model,
-        mixed,
+        fit,
     )
     return {"voxels_of_water_and_fat_only": count} if count else {}
 
