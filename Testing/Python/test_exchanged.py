@@ -6,6 +6,7 @@ from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.water_fat.exchanged import find_exchanged
 from PDFFMapperLib.water_fat.products import fat_fraction_of_images
 from PDFFMapperLib.water_fat.recipe import WATER_FAT
+from PDFFMapperLib.water_fat.seams import torn_slices
 from PDFFMapperLib.water_fat.separation import Doubt
 from phantoms.water_fat import scanner_images, spine_phantom
 
@@ -26,6 +27,7 @@ def region(name, labels):
         "nothing": labels < 0,
         "an arm": np.isin(labels, (9, 10, 11)),
         "slices": z > 0.3,
+        "a cylinder": x**2 + y**2 < 0.12,
         "a ball": (x + 0.1) ** 2 + (y + 0.3) ** 2 + (0.6 * z) ** 2 < 0.2,
         "muscle": (labels == 1) & (y < -0.45) & (x < -0.1),
         "all": labels >= 0,
@@ -78,6 +80,47 @@ def test_a_region_of_one_tissue_is_left_out(body):
     assert "exchanged" not in maps and "they have no value there (swap risk)" in told
     assert np.count_nonzero(risk & where) > 0.6 * np.count_nonzero(where)
     assert np.isnan(maps["FF"][risk]).all()
+
+
+def test_slices_with_seams_of_a_region_that_is_not_found_are_left_out(body):
+    labels, images = body
+    where = region("a cylinder", labels)
+    maps, told = made(images[2.0], where)
+    risk = maps["doubt"] == Doubt.SWAP_RISK
+    assert "exchanged" not in maps and "In 14 slices water turns to fat between neighb" in told
+    assert "That is everywhere" not in told
+    assert risk[where].all() and np.isnan(maps["FF"][where]).all()
+
+
+def tissue(exchanged_columns, fat_signal, slices=2):
+    """Layers of muscle and fat, mixed at their borders, exchanged in some columns."""
+    share = np.tile(np.repeat([0.05, 0.3, 0.6, 0.95, 0.6, 0.3], [6, 1, 1, 6, 1, 1]), 3)[:, None]
+    noise = 0.02 * np.random.default_rng(5).standard_normal((2, slices, 48, 40))
+    water, fat = np.abs(
+        np.stack(np.broadcast_arrays(1 - share, fat_signal * share))[:, None] + noise
+    )
+    turned = np.isin(np.arange(40), exchanged_columns)
+    return np.where(turned, fat, water), np.where(turned, water, fat)
+
+
+@pytest.mark.parametrize(
+    ("columns", "fat_signal", "torn"),
+    [((), 2.0, False), (range(20), 2.0, True), (range(20), 1.0, False), (range(20), 1.4, False)],
+)
+def test_a_seam_is_told_by_its_signal_where_fat_is_brighter_than_water(columns, fat_signal, torn):
+    pair = np.stack(tissue(columns, fat_signal)).astype(np.float32)
+    assert (torn_slices(pair, np.ones(pair.shape[1:], bool)) == torn).all()
+
+
+def test_seams_show_the_slices_that_hold_them_and_few_tell_nothing():
+    whole, cut = tissue((), 2.0, slices=4), tissue(range(20), 2.0, slices=4)
+    both = list(zip(whole, cut, strict=True))
+    for count in (1, 3):
+        pair = np.stack([np.concatenate([b[:count], a[count:]]) for a, b in both])
+        torn = torn_slices(pair.astype(np.float32), np.ones(pair.shape[1:], bool))
+        assert torn.tolist() == [count > 1 and k < count for k in range(4)]
+    nothing = np.zeros(pair.shape[1:], bool)
+    assert not torn_slices(pair, nothing).any()
 
 
 def test_they_can_be_left_out_or_not_looked_for(body):

@@ -12,6 +12,7 @@ it, but much around it does, and no anatomy needs to be known:
   (Greig 1989, doi 10.1111/j.2517-6161.1989.tb01764.x).
 - Whole slices show by their neighbors: a slice is like the next one, or like it with water and fat
   exchanged, what was water and what was fat. The fewer are doubtful, of halves all.
+- Seams that are left are of regions that were not found; slices with some are doubtful.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+
+from PDFFMapperLib.water_fat.seams import torn_slices
 
 _NODE_MM = 5.0  # distance of the voxels that the first division looks at
 _SKIN_MM = 12.0  # skin and the fat under it
@@ -57,12 +60,14 @@ class Exchanged:
         doubtful: voxels that may be exchanged, and may be right.
         throughout: the two images seem to be given for one another.
         volumes_ml: of the regions in `sure`.
+        torn: how many slices are doubtful for their seams.
     """
 
     sure: np.ndarray
     doubtful: np.ndarray
     throughout: bool = False
     volumes_ml: list[float] = field(default_factory=list)
+    torn: int = 0
 
 
 def find_exchanged(
@@ -111,6 +116,10 @@ def find_exchanged(
         found.sure &= ~near
     # Doubtful only: slices through skin and the fat below it look exchanged as well.
     found.doubtful |= mask & turned[:, None, None] & ~found.sure
+    torn = torn_slices(np.where(found.sure, pair[::-1], pair), mask & ~found.doubtful)
+    found.doubtful |= mask & torn[:, None, None]
+    found.sure &= ~torn[:, None, None]
+    found.torn = int(torn.sum())
     return found
 
 

@@ -178,7 +178,14 @@ def _put_right(
         notes.append(
             f"In {ml:.0f} ml water and fat may be exchanged; they have no value there (swap risk)."
         )
-    if (doubtful == mask).all():
+    if found.torn:
+        notes.append(
+            f"In {found.torn} slice{'s' * (found.torn > 1)} water turns to fat between neighboring "
+            "voxels of one signal, as at the border of an exchanged region, and nothing tells on "
+            "which side: they have no value. If it is anatomy (fluid or contrast agent as bright "
+            "as the fat beside it), have exchanged regions not looked for (as given)."
+        )
+    elif (doubtful == mask).all():
         notes.append(
             "That is everywhere: about half of the slices look exchanged against the others, and "
             "none is known to be right. Look for the slices at whose border water turns to fat; "
