@@ -77,6 +77,7 @@ _ABOVE_NOISE = 3.0  # SDs
 _AGREE = 0.25  # of a lead, by which voxels with signal in all echoes may tell another one
 _LED = 1.01  # times what it leaves, that all others leave
 _CLEAR = 8.0  # the same where every voxel has a field of its own
+_OVER_ERRORS = 16.0  # the same against what leaves less, of echoes off in phase; wrong ones 6 to 8
 _AS_NOISE = 1.5  # times the noise of the images that a good explanation may leave
 _MOST_OF_FREE = 2.0  # the same of one that may be anything; cold fat makes 1.6
 _UNEXPLAINED = 0.15  # share of the signal that no explanation may leave, if that is over the noise
@@ -839,7 +840,8 @@ def _sense_score(case: _Case, other: _Case | None, sample: _Sample):
     # Several errors make up for the sense of few echoes, as where a gain is at fault.
     anything = case.lead and case.parts > 3 and sample.signals.shape[1] < 5
     likelier = score >= _SURE and not anything
-    less_likely = score <= -_SURE and alone < _SURE  # else neither explains both, as a lead of fat
+    least = _OVER_ERRORS if case.parts or other.parts else _SURE
+    less_likely = score <= -least and alone < _SURE  # else neither explains both, as a lead of fat
     return score if likelier or less_likely else 0.0, fits
 
 
