@@ -2,7 +2,8 @@
 
 Compact bone is as dark as air. In a hole of the body the fit starts from the field of the voxels
 around and expects their R2*, so that no search and no fast decay draws noise up: water and fat are
-noise about their true values. Their ratio says nothing there, and gets no value.
+noise about their true values. Their ratio says nothing there, and gets no value; the field is that
+around, which noise of the voxel would take tens of Hz off.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def fill_holes(
         fitted: the voxels fitted, bool.
         sure: those whose field and R2* can be used, bool.
         r2star_per_s: of the voxels fitted, in their order.
-        fit: of voxels by their flat indices, from off-resonances (Hz) and expected R2* (1/s): the
-            values of `images`, shape (3, voxels), NaN where there is no fit.
+        fit: of voxels by their flat indices, from off-resonances (Hz) and expected R2* (1/s): water
+            and fat, shape (2, voxels), NaN where there is no fit.
 
     Returns:
         How many voxels were filled.
@@ -52,10 +53,12 @@ def fill_holes(
         around = _around(known, sure[k] & fitted[k], hole)
         told = np.isfinite(around[0])
         hole[hole] = told
-        found = fit(np.flatnonzero(hole) + k * hole.size, *around[:, told])
-        for image, values in zip(images, found, strict=True):
+        field_hz, decay = around[:, told]
+        water, fat = fit(np.flatnonzero(hole) + k * hole.size, field_hz, decay)
+        of_fits = np.where(np.isnan(water), np.nan, field_hz)
+        for image, values in zip(images, (water, fat, of_fits), strict=True):
             image[k][hole] = values
-        filled[k] = np.count_nonzero(np.isfinite(found[0]))
+        filled[k] = np.count_nonzero(np.isfinite(water))
 
     run_parallel(fill_slice, range(len(fitted)))
     return int(filled.sum())

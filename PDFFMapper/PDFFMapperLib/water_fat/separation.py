@@ -682,7 +682,7 @@ def _fill_holes(
         prior = (expected_per_s, weight) if r2star_per_s is None else None
         found = fit_voxels(signals.at(index), model, r2star_per_s, field_hz, prior=prior)
         empty = ~(found[:, WATER] + found[:, FAT] > 0)
-        return np.where(empty, np.nan, found[:, [WATER, FAT, OFFSET]].T)
+        return np.where(empty, np.nan, found[:, [WATER, FAT]].T)
 
     count = fill_holes(
         (result.water, result.fat, result.off_resonance_hz),
