@@ -20,7 +20,7 @@ from MarrowAssessLib.sources.volume_source import guess_study
 from MarrowAssessLib.study.study import Study
 from PDFFMapperLib.commands.diffusion_files import read_diffusion
 from PDFFMapperLib.commands.echo_files import read_echoes
-from PDFFMapperLib.dicom.acquisitions import echo_volumes
+from PDFFMapperLib.dicom.acquisitions import diffusion_volumes, echo_volumes
 from PDFFMapperLib.dicom.folder import named_series, read_dicom_folder
 from PDFFMapperLib.dicom.inventory import inventory, lines
 from PDFFMapperLib.dicom.selection import read_source
@@ -932,6 +932,28 @@ def test_two_acquisitions_are_to_be_chosen_from(tmp_path):
     echoes(folder, (2, 4, 6), "1.2.9", 5, name="b")
     with pytest.raises(ValueError, match=r"several multi-echo acquisitions.*#3 .*#5 "):
         echo_volumes(read_dicom_folder(folder))
+
+
+@pytest.mark.parametrize(
+    ("facts", "of"),
+    [
+        ({"PatientID": "another"}, "2 patients by their identifiers"),
+        ({"StudyDate": "20110702"}, "2 days"),
+    ],
+)
+def test_echoes_of_two_patients_or_days_are_not_joined(tmp_path, facts, of):
+    """Of one sequence and grid, and echo times that go on."""
+    folder = echoes(tmp_path / "d", (2, 4, 6))
+    echoes(folder, (8, 10, 12), "1.2.9", 5, name="b", **facts)
+    with pytest.raises(ValueError, match=f"acquisitions are here, of {of}; choose"):
+        echo_volumes(read_dicom_folder(folder))
+    weighted = tmp_path / "w"
+    for n, uid in enumerate(("1.2.10", "1.2.11")):
+        for b in (0.0, 800.0):
+            given = {"DiffusionBValue": b} | (facts if n else {})
+            echoes(weighted, (70,), uid, 10 + n, name=f"b{b:g}{n}", **given)
+    with pytest.raises(ValueError, match=f"several diffusion series found, of {of}: "):
+        diffusion_volumes(read_dicom_folder(weighted))
 
 
 def test_files_beside_a_series_that_cannot_be_read_may_be_its_slices(tmp_path):

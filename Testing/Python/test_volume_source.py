@@ -8,6 +8,7 @@ from dicom_files import classic_slice, write_as_dicom
 from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.commands import main as cli
+from MarrowAssessLib.sources.stated_patient import agreed_patient
 from MarrowAssessLib.sources.volume_source import guess_study, read_source
 from MarrowAssessLib.study.regions import Region
 from MarrowAssessLib.study.study import Study
@@ -132,6 +133,23 @@ def test_two_patients_of_one_age_and_sex_are_told_by_their_identifiers(tmp_path,
     assert "Mueller" not in str(told.value)
     with pytest.raises(ValueError, match="are of 2 patients"):  # a named one is of a patient too
         guess_study(tmp_path, {Contrast.T1})
+
+
+def test_images_of_two_days_are_not_taken_for_one_study(tmp_path):
+    """T1 of one visit and T2 of the next; images that are named are said to be of two days."""
+    t2 = {"SeriesDescription": "t2 tse", "SeriesNumber": 6, "RepetitionTime": 4000.0}
+    t2 |= {"EchoTime": 90.0, "StudyDate": "20100801"}
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    write_series(tmp_path / "a", T1, (450, 150))
+    write_series(tmp_path / "b", T1 | t2, (300, 150))
+    with pytest.raises(
+        ValueError, match=r"of 2 days; keep one study in a folder, or name the images"
+    ):
+        guess_study(tmp_path)
+    named = {name: read_source(tmp_path / name, Contrast.T1) for name in "ab"}
+    notes = agreed_patient(None, None, named)[2]
+    assert "The images are of 2 days; check that they belong together." in notes
 
 
 def test_a_series_of_each_of_two_patients_is_not_advised_to_be_chosen_from(tmp_path):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from PDFFMapperLib.images.bids import bids_name, bids_root
 from PDFFMapperLib.images.json_file import read_json
-from PDFFMapperLib.images.patient import PatientFacts, shown_age
+from PDFFMapperLib.images.patient import PatientFacts, Visit, shown_age, told_apart
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.patient import age_text, check_age, parse_age, parse_sex
@@ -65,6 +65,8 @@ def agreed_patient(
             ages.setdefault(facts.age_years, ground)
         if facts.sex:
             sexes.setdefault(facts.sex, ground)
+    if of := told_apart(_visits(read.values())):
+        notes.append(f"The images are of {of}; check that they belong together.")
     if (ages and max(ages) - min(ages) > SAME_AGE_YEARS) or len(sexes) > 1:
         listed = ", ".join([*map(age_text, sorted(ages)), *sorted(sexes)])
         notes.append(
@@ -91,6 +93,15 @@ def agreed_patient(
         notes.append(f"{what[0].upper()}{what[1:]} by {ground}.")
     notes += replace(unread, age_years=age_years, sex=sex).unread
     return age_years, sex, list(dict.fromkeys(notes))
+
+
+def _visits(volumes: Iterable[Volume]) -> Iterator[Visit]:
+    """Of the images that were read from DICOM."""
+    from PDFFMapperLib.dicom.frames import read_visit
+
+    for volume in volumes:
+        if volume.slices is not None:
+            yield read_visit(volume.slices.frames[0][0])
 
 
 def _contradicted(given: str, stated: str, ground: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from PDFFMapperLib.dicom import selection
 from PDFFMapperLib.dicom.folder import listing, read_dicom_folder, selector
 from PDFFMapperLib.dicom.series_role import guess_role
-from PDFFMapperLib.images.patient import PatientFacts, shown_age
+from PDFFMapperLib.images.patient import PatientFacts, Visit, shown_age, told_apart
 from PDFFMapperLib.images.sidecar import with_stated_facts
 from PDFFMapperLib.images.volume import Volume
 
@@ -55,16 +55,17 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
 
     Raises:
         FileNotFoundError, ValueError: no folder, no DICOM, no volume or two of one role of which
-            not exactly one is sagittal, or series of patients of different identifier, age or sex.
+            not exactly one is sagittal, or series of several patients (by identifier, age or sex),
+            or images of several days.
     """
     found = read_dicom_folder(folder)
-    patients = {series.patient_key for series in found} - {""}
+    patients = {series.visit.key for series in found} - {""}
     if len(patients) > 1:  # first: to name one of each would mix them
         raise ValueError(
             f"{folder}: its series are of {len(patients)} patients by their identifiers; keep one "
             "study in a folder."
         )
-    by_contrast: dict[Contrast, list[tuple[str, bool]]] = {}
+    by_contrast: dict[Contrast, list[tuple[str, bool, Visit]]] = {}
     notes = list(found.notes)
     for series in found:
         notes += series.notes
@@ -73,7 +74,7 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
             role = _role(volume.attributes)
             if role and role not in named and not series.problem:
                 source = f"{folder}#{selector(found, series, volume)}"
-                one = (source, in_sagittal_slices(volume.ijk_to_ras))
+                one = (source, in_sagittal_slices(volume.ijk_to_ras), series.visit)
                 by_contrast.setdefault(role, []).append(one)
     broken = [series.problem for series in found if series.problem]
     if not by_contrast and not named and broken:
@@ -85,20 +86,26 @@ def guess_study(folder: str | Path, named: Collection[Contrast] = ()) -> DicomSt
             f"--volume T1={folder}#{first}. "
             f"Series here: {listing(found)}."
         )
-    sources = {}
+    sources, visits = {}, []
     for contrast, several in by_contrast.items():
-        sagittal = [source for source, so in several if so]
+        sagittal = [one for one in several if one[1]]
         if len(several) > 1 and len(sagittal) != 1:
             raise ValueError(
                 f"{folder}: {len(several)} volumes look like {contrast.value}; choose one with "
                 f"--volume {contrast.value}={several[0][0]}. Series here: {listing(found)}."
             )
-        sources[contrast] = several[0][0] if len(several) == 1 else sagittal[0]
+        sources[contrast], _, visit = several[0] if len(several) == 1 else sagittal[0]
+        visits.append(visit)
         if len(several) > 1:
             notes.append(
                 f"{contrast.value} is series {sources[contrast].removeprefix(str(folder))}, the "
                 f"sagittal one of {len(several)} volumes that look like it."
             )
+    if of := told_apart(visits):
+        raise ValueError(
+            f"{folder}: its images are of {of}; keep one study in a folder, or name the images "
+            "(--volume)."
+        )
     ages = [s.patient.age_years for s in found if s.patient.age_years is not None]
     sexes = {s.patient.sex for s in found if s.patient.sex}
     if len(sexes) > 1 or (ages and max(ages) - min(ages) > SAME_AGE_YEARS):

@@ -26,6 +26,7 @@ from PDFFMapperLib.images.attributes import (
     product_of_image_type,
     words_of,
 )
+from PDFFMapperLib.images.patient import told_apart
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.water_fat.echo_train import refuse_spin_echoes
 
@@ -94,7 +95,8 @@ def echo_volumes(
         )  # fmt: skip
     if len(several) > 1 or _doubled(several[0]):
         raise ValueError(
-            f"{where}: several multi-echo acquisitions are here; choose one with --series. "
+            f"{where}: several multi-echo acquisitions are here{_of_visits(several)}; choose one "
+            "with --series. "
             f"Series here: {listing(found)}."
         )
     group = several[0]
@@ -145,7 +147,8 @@ def diffusion_volumes(
     if len(fitting) > 1:
         what = "; ".join(f"#{selector(found, g[0])} {g[0].description}" for g in fitting)
         raise ValueError(
-            f"{where}: several diffusion series found: {what}; choose one with --series."
+            f"{where}: several diffusion series found{_of_visits(fitting)}: {what}; choose one "
+            "with --series."
         )
     group = fitting[0]
     _refuse_broken(found, group, weighted if len(group) > 1 else group, where, True)
@@ -153,6 +156,12 @@ def diffusion_volumes(
     refuse_beside_unreadable(found, volumes)
     told = _told(found, group, "b-values")
     return Selection(volumes, told + _of_other_grids(found, group, weighted, True))
+
+
+def _of_visits(groups: Sequence[Sequence[DicomSeries]]) -> str:
+    """That acquisitions are of several patients or days, as ", of 2 days"; "" otherwise."""
+    of = told_apart(one.visit for group in groups for one in group)
+    return f", of {of}" if of else ""
 
 
 def _refuse_broken(
@@ -233,7 +242,9 @@ def _same_grid(one: DicomVolume, other: DicomVolume) -> bool:
 
 
 def _same_sequence(one: DicomSeries, other: DicomSeries, with_echo_time: bool) -> bool:
-    """Whether two series are of one sequence with the same timing, flip angle and contrast."""
+    """Whether two series are of one visit and sequence, with its timing, angle and contrast."""
+    if not one.visit.may_be(other.visit):
+        return False
     first, second = one.facts, other.facts
     for key, tolerance in (("RepetitionTime", 0.02), ("FlipAngle", 0.02), ("EchoTime", 0.02)):
         if key == "EchoTime" and not with_echo_time:

@@ -39,7 +39,7 @@ from PDFFMapperLib.images.attributes import (
     component_of_image_type,
     product_of_image_type,
 )
-from PDFFMapperLib.images.patient import PatientFacts
+from PDFFMapperLib.images.patient import PatientFacts, Visit, short_key
 
 # What scanners compute that has a unit, and how they write the units of such maps.
 _QUANTITIES = ("pdff", "water_fraction", "r2star", "t2star", "t1_map", "t2_map", "field", "adc")
@@ -366,6 +366,12 @@ def patient_of(header: Dataset) -> PatientFacts:
         "" if stated is not None else age_text[:16],
         "" if sex in ("M", "F") else sex[:16],
     )
+
+
+def visit_of(header: Dataset) -> Visit:
+    """Patient and day of an image, to tell others from it."""
+    patient, day = ("".join(texts_in(header, keyword)) for keyword in ("PatientID", "StudyDate"))
+    return Visit(short_key(patient), day)
 
 
 def _stated_age(text: str) -> float | None:

@@ -28,13 +28,13 @@ from PDFFMapperLib.dicom.elements import (
     number_in,
     numbers_in,
 )
-from PDFFMapperLib.dicom.facts import attributes_of, patient_of
+from PDFFMapperLib.dicom.facts import attributes_of, patient_of, visit_of
 from PDFFMapperLib.dicom.frames import Frame, flattened_frames, frames_of_file
 from PDFFMapperLib.dicom.header import NotDicom, read_header
 from PDFFMapperLib.dicom.sorting import sort_frames
 from PDFFMapperLib.dicom.volume import DicomVolume, read_volumes, volumes_of_series
 from PDFFMapperLib.images.foreign import archive_of, archives_left_out
-from PDFFMapperLib.images.patient import PatientFacts, short_key
+from PDFFMapperLib.images.patient import PatientFacts, Visit, short_key
 from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.progress import Progress, tell
 
@@ -71,8 +71,7 @@ class DicomSeries:
         notes: sentences about what was repaired, skipped or looks odd.
         problem: why no volume can be had of this series, "" when all is well.
         facts: what one of its headers says of the acquisition, also where there is a problem.
-        patient_key: hash of the patient's identifier, to tell two patients apart; "" without one.
-            It is not to be written anywhere.
+        visit: whose it is, to tell others from it; not to be written anywhere.
         study: of its first header.
     """
 
@@ -83,7 +82,7 @@ class DicomSeries:
     notes: list[str] = field(default_factory=list)
     problem: str = ""
     facts: dict[str, object] = field(default_factory=dict)
-    patient_key: str = ""
+    visit: Visit = field(default_factory=Visit)
     study: DicomStudy = DicomStudy()
 
     @property
@@ -374,7 +373,7 @@ def _sort_series(found: _Found) -> DicomSeries:
         header = found.header
         description = str(header.get("SeriesDescription") or header.get("ProtocolName") or "")
         series = DicomSeries(key, description.strip() or "unnamed", [], patient_of(header))
-        series.patient_key = short_key(_text(header, "PatientID"))
+        series.visit = visit_of(header)
         uid, *told = (
             _text(header, f"Study{one}") for one in ("InstanceUID", "Date", "Description")
         )

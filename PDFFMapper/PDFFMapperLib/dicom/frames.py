@@ -37,11 +37,12 @@ from PDFFMapperLib.dicom.facts import (
     energy_of,
     patient_of,
     real_world_mapping,
+    visit_of,
 )
 from PDFFMapperLib.dicom.header import NotDicom, read_header
 from PDFFMapperLib.dicom.siemens import siemens_csa
 from PDFFMapperLib.images.attributes import product_of_image_type
-from PDFFMapperLib.images.patient import PatientFacts
+from PDFFMapperLib.images.patient import PatientFacts, Visit
 
 # Names that enhanced objects use for what classic ones call otherwise.
 _CLASSIC_NAME = {
@@ -161,6 +162,15 @@ def read_facts(file: str | Path) -> tuple[dict[str, object], PatientFacts]:
     enhanced = "PerFrameFunctionalGroupsSequence" in header
     frame = next(iter(flattened_frames(header))) if enhanced else header
     return attributes_of(frame), patient_of(header)
+
+
+def read_visit(file: str | Path) -> Visit:
+    """Whose visit an image file is of.
+
+    Raises:
+        NotDicom: it is no DICOM file.
+    """
+    return visit_of(read_header(Path(file))[0])
 
 
 def flattened_frames(header: Dataset) -> Iterator[Dataset]:

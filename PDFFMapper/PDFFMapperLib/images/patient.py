@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -45,6 +46,34 @@ class PatientFacts:
                 "sex if it is known."
             )
         return [f"Left out: {one}" for one in sentences]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What tells two patients or days apart. It is not to be written anywhere.
+
+    Attributes:
+        key: hash of the patient's identifier; "" without one.
+        day: of the study, as DICOM writes it; "" where it is not known.
+    """
+
+    key: str = ""
+    day: str = ""
+
+    def may_be(self, other: Visit) -> bool:
+        """Whether neither patient nor day are known to differ."""
+        pairs = (self.key, other.key), (self.day, other.day)
+        return all(one == another or not (one and another) for one, another in pairs)
+
+
+def told_apart(visits: Iterable[Visit]) -> str:
+    """That visits are of "2 patients by their identifiers" or "2 days"; "" if they may be one."""
+    visits = list(visits)
+    for name, what in (("key", "patients by their identifiers"), ("day", "days")):
+        count = len({getattr(one, name) for one in visits} - {""})
+        if count > 1:
+            return f"{count} {what}"
+    return ""
 
 
 def shown_age(age_years: float | None) -> float | None:

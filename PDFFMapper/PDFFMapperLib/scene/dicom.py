@@ -223,7 +223,7 @@ def _loaded(
             if volume.slices is not None:
                 node.SetAttribute(_TOKEN, uuid.uuid4().hex)
                 _slices[node.GetAttribute(_TOKEN)] = volume.slices
-        put_in_study(made, one.study, one.patient_key)
+        put_in_study(made, one.study, one.visit.key)
         if len(made) > 1:
             put_in_folder(one.description, made, beside=made[0])
         nodes += made

@@ -30,7 +30,7 @@ def put_in_study(nodes: Iterable[slicer.vtkMRMLNode], study: DicomStudy, patient
 
     Args:
         nodes: images of one series.
-        study, patient_key: of the series, see `DicomSeries`.
+        study, patient_key: of the series, see `DicomSeries` and `Visit`.
     """
     if not study.key:
         return
