@@ -454,6 +454,7 @@ def test_a_list_is_a_cohort(studies, tmp_path, monkeypatch, capsys):
         ("study,T1\na,b\na,c\n", "line 3: this study was listed before; give every"),
         ("study,T1\n", "this list holds no study."),
         ("study,T1\n\xfc,b\n", "a folder of studies or a CSV list of them in UTF-8 is expected"),
+        ('{"volumes": {"T1": "a"}}', "this is one study file; name the folder that it lies in"),
         ("PK\x03\x04\0\0", "CSV list of them in UTF-8 is expected; unpack an archive first."),
     ],
 )

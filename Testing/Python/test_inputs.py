@@ -13,13 +13,14 @@ from MarrowAssessLib.catalogue.anatomy import Role
 from MarrowAssessLib.catalogue.contrasts import Contrast
 from MarrowAssessLib.catalogue.terminology import role_and_site
 from MarrowAssessLib.commands.main import main
-from MarrowAssessLib.sources.labels import LabelRule
+from MarrowAssessLib.sources.labels import LabelRule, regions_from_labels
 from MarrowAssessLib.sources.segmentations import regions_from_segmentation
 from MarrowAssessLib.sources.study_files import read_study
 from MarrowAssessLib.sources.volume_source import guess_study
 from MarrowAssessLib.study.study import Study
 from PDFFMapperLib.commands.diffusion_files import read_diffusion
 from PDFFMapperLib.commands.echo_files import read_echoes
+from PDFFMapperLib.commands.regions import named_regions
 from PDFFMapperLib.dicom.acquisitions import diffusion_volumes, echo_volumes
 from PDFFMapperLib.dicom.folder import named_series, read_dicom_folder
 from PDFFMapperLib.dicom.inventory import inventory, lines
@@ -33,6 +34,7 @@ from PDFFMapperLib.images.files import (
     write_volume,
 )
 from PDFFMapperLib.images.json_file import read_json
+from PDFFMapperLib.images.mask import refuse_image
 from PDFFMapperLib.images.nrrd import facts_of_frames
 from PDFFMapperLib.images.volume import Volume, grids_differ
 from PDFFMapperLib.water_fat.echo_train import echo_train, field_strength
@@ -318,13 +320,41 @@ def test_a_name_that_is_no_text_is_refused_by_its_cause(tmp_path):
         ("[" * 200_000 + "]" * 200_000, "nested too deep|not JSON"),
         ('{"a": 1, "a": 2}', "a.json: this is not .*: 'a' is"),
         ("[1]", "named values is expected"),
-        ("{", "a.json: this is not .*: it is not JSON"),
+        ("{", r"a.json: this is not .*: it is not JSON \(line 1, column 2 cannot be read\)\."),
     ],
 )
 def test_json_that_cannot_be_used_is_told_in_a_sentence(tmp_path, text, sentence):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError, match=sentence):
         read_json(tmp_path / "a.json")
+
+
+def test_a_file_of_bytes_is_no_json(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"NRRD\x8b\xff")
+    with pytest.raises(ValueError, match="it is not JSON, nor text"):
+        read_json(tmp_path / "a.json")
+
+
+def test_an_image_of_whole_numbers_is_no_label_map(tmp_path, oblique_volume):
+    """T1 in the place of its label map: 834 of its gray levels became regions."""
+    gray = np.random.default_rng(0).integers(1, 900, oblique_volume.array.shape)
+    image = oblique_volume.with_array(gray.astype(np.int16), "T1")
+    told = r"T1.* holds \d+ different values side by side, as an image does; a label"
+    with pytest.raises(ValueError, match=told):
+        regions_from_labels(image, [LabelRule(5, Role.MARROW, "L1")])
+    write_volume(image, tmp_path / "T1.nrrd")
+    with pytest.raises(ValueError, match=told):
+        named_regions(tmp_path / "T1.nrrd", image)
+    many = image.with_array(np.broadcast_to(np.arange(gray.shape[0])[:, None, None], gray.shape))
+    refuse_image(many)  # a label a slice
+
+
+def test_one_label_of_two_meanings_is_refused(oblique_volume):
+    labels = oblique_volume.with_array(np.ones(oblique_volume.array.shape, np.uint8), "labels")
+    rules = [LabelRule(1, Role.MARROW, site) for site in ("L1", "L2")]
+    with pytest.raises(ValueError, match="label 1 was said to be L1 marrow and L2 marrow; say one"):
+        regions_from_labels(labels, rules)
+    assert len(regions_from_labels(labels, rules[:1])) == 1
 
 
 def test_headers_without_voxels_place_or_end_say_so(tmp_path):

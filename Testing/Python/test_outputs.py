@@ -145,6 +145,8 @@ def test_inputs_are_known_by_their_voxels_alone():
     same = Volume(volume.array.copy(), np.eye(4), "other")
     assert short_hash(volume) == short_hash(same) != short_hash(volume.with_array(-volume.array))
     said = "Series 3 'smith t1' of smith_john.nii: two placements."
+    stated = "/x/smith_john.json: unknown key colum."
+    assert without_names(stated, ["/x/smith_john.json"]) == "The input: unknown key colum."
     assert without_names(said, ["/x/smith_john.nii"]) == "Series 3 of the input: two placements."
 
 

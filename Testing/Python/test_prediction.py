@@ -74,6 +74,14 @@ def write_cohort(folder, values, outcome, settings=SETTINGS):
     return folder / "features.csv", folder / "outcomes.csv"
 
 
+def test_a_table_that_is_none_is_told(tmp_path):
+    with pytest.raises(ValueError, match="this is a folder where a file is expected"):
+        read_table(tmp_path)
+    (tmp_path / "a.csv").write_bytes(b"NRRD\x8b\xff")
+    with pytest.raises(ValueError, match=r"a.csv: this is no CSV file in UTF-8; save it so\."):
+        read_table(tmp_path / "a.csv")
+
+
 def edit(path, row, column, text):
     rows = read_table(path)
     rows[row][column] = text

@@ -139,6 +139,9 @@ def test_broken_headers_and_rows_are_told(tmp_path):
     path.write_text(path.read_text() + "and so on\n")
     with pytest.raises(ValueError, match="'and so on' is no row of numbers"):
         read_spectra([path])
+    path.write_text("<h1>1</h1>\n1 2\n<p>a report</p>\n")
+    with pytest.raises(ValueError, match="no spectrum that is known"):
+        read_spectra([path])
     path.write_text("".join(f"{n**2},1,0\n" for n in range(20)))
     with pytest.raises(ValueError, match=r"z.csv: its first column is no time in equal steps"):
         read_spectra([path])

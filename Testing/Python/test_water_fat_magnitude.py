@@ -18,6 +18,16 @@ from phantoms.water_fat import TISSUES, spine_phantom
 from scipy.special import i0e, i1e
 
 
+def test_opposed_phase_given_for_in_phase_is_told():
+    fat = np.tile([0.0, 0.05, 0.3, 0.9], (3, 40, 10))
+    in_phase, opposed = np.full(fat.shape, 100.0), 100 * np.abs(1 - 2 * fat)
+    inside = np.ones(fat.shape, bool)
+    limits = two_point_fat_fraction(opposed, in_phase, mask=inside).limits
+    assert any("is the brighter one by over a fifth in 50 % of the voxels" in x for x in limits)
+    right = two_point_fat_fraction(in_phase, opposed, mask=inside).limits
+    assert not any("given for one another" in one for one in right)
+
+
 def test_bessel_functions():
     for x in (1e-6, 0.1, 1.0, 5.0, 11.9, 12.1, 40.0, 1000.0):
         assert bessel_ratio(x) == pytest.approx(i1e(x) / i0e(x), rel=1e-4)

@@ -58,6 +58,11 @@ def listed_studies(path: Path) -> list[ListedStudy]:
             f"{path.name}: a folder of studies or a CSV list of them in UTF-8 is expected; unpack "
             "an archive first."
         ) from None
+    if text.lstrip().startswith("{"):
+        raise ValueError(
+            f"{path.name}: this is one study file; name the folder that it lies in, each study "
+            "file or folder of which is a study."
+        )
     rows, before = table_of(text)
     columns = {name: _column(name, path) for name in rows.fieldnames or () if name.strip()}
     found: dict[str, ListedStudy] = {}

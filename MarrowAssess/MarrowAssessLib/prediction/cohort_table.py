@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PDFFMapperLib.images.files import checked_name
 
 from MarrowAssessLib.texture.feature import OVER
 
@@ -57,11 +58,12 @@ def read_table(path: str | Path) -> list[dict[str, str]]:
         FileNotFoundError: there is no such file.
         ValueError: no text, no header or row, or a row of another length (decimal commas).
     """
+    path = checked_name(Path(path))
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             lines = list(csv.reader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: this is no CSV file in UTF-8 ({error}); save it so.") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise ValueError(f"{path}: this is no CSV file in UTF-8; save it so.") from None
     if len(lines) < 2:
         raise ValueError(f"{path}: expected a header and at least one row.")
     header = lines[0]

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+from PDFFMapperLib.images.mask import refuse_image
 from PDFFMapperLib.images.volume import Volume
 
 from MarrowAssessLib.catalogue.anatomy import Role, parse_role, parse_site
@@ -46,9 +47,19 @@ def regions_from_labels(labels: Volume, rules: list[LabelRule]) -> list[Region]:
     """One region per rule, from a label map; values without a rule are left out.
 
     Raises:
-        ValueError: the map is not of whole numbers, or a value does not occur in it.
+        ValueError: the map is not of whole numbers, a value does not occur in it, or one is
+            given two meanings.
     """
     check_labels(labels)
+    meanings: dict[int, LabelRule] = {}
+    for rule in rules:
+        other = meanings.setdefault(rule.value, rule)
+        if other != rule:
+            raise ValueError(
+                f"{labels.name}: label {rule.value} was said to be "
+                f"{region_name(other.role, other.site)} and {region_name(rule.role, rule.site)}; "
+                "say one of them."
+            )
     array = labels.array
     boxes = _boxes(array, {rule.value for rule in rules})
     regions = []
@@ -69,13 +80,14 @@ def check_labels(labels: Volume) -> None:
     """Refuse an image that is no label map.
 
     Raises:
-        ValueError: it is not of whole numbers.
+        ValueError: it is not of whole numbers, or its values are those of an image.
     """
     array = labels.array
     if array.dtype.kind == "f" and not (
         np.isfinite(array).all() and (array == np.round(array)).all()
     ):
         raise ValueError(f"{labels.name}: a label map holds whole numbers; this one does not.")
+    refuse_image(labels)
 
 
 def _boxes(array: np.ndarray, values: set[int]) -> dict[int, tuple[slice, ...] | None]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from PDFFMapperLib.dicom.selection import read_source
 from PDFFMapperLib.images.markups_file import SUFFIX, read_markups
+from PDFFMapperLib.images.mask import refuse_image
 from PDFFMapperLib.images.shapes import masks_of_shapes
 from PDFFMapperLib.images.volume import Volume, grids_differ
 
@@ -62,9 +63,11 @@ def label_map(path: Path, like: Volume) -> np.ndarray:
     Raises:
         FileNotFoundError, ValueError: no such file, another grid, or no map of labels.
     """
-    array = on_grid(path, like).array
+    labels = on_grid(path, like)
+    array = labels.array
     if not np.isfinite(array).all() or (array % 1 != 0).any() or (array < 0).any():
         raise ValueError(f"{path}: a label map holds whole numbers from 0 on; this one does not.")
+    refuse_image(labels)
     found = np.unique(array[array > 0])
     if not 0 < found.size <= MOST_REGIONS:
         raise ValueError(

@@ -33,8 +33,8 @@ def without_names(sentence: str, paths: Iterable[str | Path]) -> str:
     for path in paths:
         path = Path(str(path).rpartition("#")[0] or path)
         stem = re.escape(stem_of(path))
-        text = re.sub(rf"(?<!\w){stem}\.(json|bval|bvec)\b", r"the .\1 file beside it", text)
         for name in (str(path), path.name):
             if len(name) > 1:
                 text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "the input", text)
+        text = re.sub(rf"(?<!\w){stem}\.(json|bval|bvec)\b", r"the .\1 file beside it", text)
     return text[:1].upper() + text[1:]

@@ -28,8 +28,13 @@ def read_json(path: str | Path, what: str = "a JSON file") -> dict[str, object]:
         raise ValueError(f"{path.name}: {what} is expected; this file is too large for one.")
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name}: this is not {what}: it is not JSON ({error}).") from error
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(
+            f"{path.name}: this is not {what}: it is not JSON ({place} cannot be read)."
+        ) from error
+    except UnicodeDecodeError:
+        raise ValueError(f"{path.name}: this is not {what}: it is not JSON, nor text.") from None
     except RecursionError:
         raise ValueError(f"{path.name}: this is not {what}: it is nested too deep.") from None
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Masks: volumes whose voxels above 0 are inside."""
+"""Masks and label maps, told from images: volumes whose voxels above 0 are inside."""
 
 from __future__ import annotations
 
@@ -7,6 +7,24 @@ import numpy as np
 from PDFFMapperLib.images.volume import Volume
 
 MOST_LABELS = 64  # an image of 8 bits has more gray levels
+_LEAST_ALIKE = 0.25  # of neighbors inside; of one voxel in nine regions all are others
+
+
+def refuse_image(labels: Volume) -> None:
+    """Refuse an image in the place of a label map, which may hold whole numbers as well.
+
+    Raises:
+        ValueError: it has many values, and neighbors inside are seldom alike.
+    """
+    one, other = labels.array[..., :-1], labels.array[..., 1:]
+    pairs = (one != 0) & (other != 0)
+    if np.count_nonzero(pairs & (one == other)) >= _LEAST_ALIKE * np.count_nonzero(pairs):
+        return
+    if (count := len(np.unique(labels.array[labels.array != 0]))) > MOST_LABELS:
+        raise ValueError(
+            f"{labels.name} holds {count} different values side by side, as an image does; a label "
+            "map is expected, whose regions have a number each."
+        )
 
 
 def inside_of(mask: Volume, expected: str) -> np.ndarray:

@@ -50,7 +50,7 @@ def read_csv(path: str | Path, what: str, columns: tuple[str, ...]) -> list[tupl
         names = rows.fieldnames or []
         found = [(rows.line_num + before, row) for row in rows]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path.name}: this is not a CSV text file in UTF-8 ({error}).") from error
+        raise ValueError(f"{path.name}: this is not a CSV text file in UTF-8.") from error
     if missing := [name for name in columns if name not in names]:
         raise ValueError(
             f"{path.name}: column {', '.join(missing)} is missing; {what} has the columns "

@@ -9,6 +9,7 @@ import numpy as np
 
 from PDFFMapperLib.spectroscopy.spectrum import Spectrum, box_ras, refuse_grid
 
+_FEWEST_ROWS = 16
 _RDA_BEGIN, _RDA_END = b">>> Begin of header <<<", b">>> End of header <<<"
 
 
@@ -205,11 +206,11 @@ def read_columns(text: str, name: str) -> Spectrum:
         try:
             rows.append([float(word) for word in words if word])
         except ValueError:
-            if rows:
+            if len(rows) >= _FEWEST_ROWS:
                 raise ValueError(f"{name}: '{line[:40]}' is no row of numbers.") from None
     rows = [row for row in rows if row]
     widths = {len(row) for row in rows}
-    if len(rows) < 16 or len(widths) != 1 or not widths <= {2, 3}:
+    if len(rows) < _FEWEST_ROWS or len(widths) != 1 or not widths <= {2, 3}:
         raise ValueError(
             f"{name}: no spectrum that is known: a table of real and imaginary parts, NIfTI-MRS, "
             "Siemens (.rda, DICOM), Philips (SPAR/SDAT, DICOM), jMRUI or LCModel (.raw) is "

@@ -232,7 +232,8 @@ def _component(volume: Volume) -> str:
     if np.nanmin(volume.array) < 0:
         raise ValueError(
             f"'{volume.name}' has negative values and does not say whether it is phase, real or "
-            "imaginary; set its ImageComponent."
+            "imaginary; say what it is (--phase; --imaginary beside real parts; the table of "
+            "components in the panel)."
         )
     return "magnitude"
 
@@ -287,8 +288,8 @@ def _paired(
 def _check_magnitude(echoes: Sequence[np.ndarray]) -> None:
     if min(float(np.min(echo)) for echo in echoes) < 0:  # false for NaN, which fits mask out
         raise ValueError(
-            "A magnitude image holds negative values; it is real, phase or a map: set its "
-            "ImageComponent or leave it out."
+            "A magnitude image holds negative values; it is real, phase or a map: say what it "
+            "is (--phase; --imaginary beside real parts) or leave it out."
         )
 
 

@@ -16,6 +16,9 @@ from PDFFMapperLib.water_fat.exchanged import LEAST_VOXELS, Exchanged, find_exch
 from PDFFMapperLib.water_fat.signal_mask import signal_mask
 from PDFFMapperLib.water_fat.spectra import GYROMAGNETIC_RATIO_MHZ_PER_T
 
+_BRIGHTER = 1.2  # times: more than noise and usual decay between the two echoes
+_MANY, _MORE = 0.05, 3.0  # of all voxels, and times those of the other image
+
 
 @dataclass
 class FatFraction:
@@ -90,10 +93,25 @@ def two_point_fat_fraction(
     if not r2star_per_s:
         limits.append("R2* is not corrected: decay between the echoes counts as fat or as water.")
     mask = _mask(in_phase, opposed_phase, mask, limits) & (in_phase > 0)
+    limits += _perhaps_exchanged(in_phase[mask], opposed_phase[mask])
     ratio = ratio_scale * opposed_phase / np.where(mask, in_phase, 1)
     low = np.where(mask, 50 * (1 - ratio), np.nan)
     high = np.where(mask, 50 * (1 + ratio), np.nan)
     return FatFraction(low.astype(np.float32), high.astype(np.float32), mask, limits)
+
+
+def _perhaps_exchanged(in_phase: np.ndarray, opposed_phase: np.ndarray) -> list[str]:
+    """A sentence where opposed phase is the brighter one: only decay of iron does so, in places."""
+    if not in_phase.size:
+        return []
+    above = float(np.mean(opposed_phase > _BRIGHTER * in_phase))
+    below = float(np.mean(in_phase > _BRIGHTER * opposed_phase))
+    if above < _MANY or above < _MORE * below:
+        return []
+    return [
+        f"The opposed-phase image is the brighter one by over a fifth in {100 * above:.0f} % of "
+        f"the voxels, the in-phase image in {100 * below:.0f} %: they may be given for one another."
+    ]
 
 
 def fat_fraction_of_images(
