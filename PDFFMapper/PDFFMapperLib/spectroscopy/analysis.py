@@ -63,6 +63,7 @@ ALARMING_OVERLAP, LEAST_OVERLAP = 0.85, 0.20
 # Of the first point off the top of the echo: what is said (scanners leave 0.1 to 0.3 ms), and what
 # is too late for a fraction.
 LATE_S, TOO_LATE_S = 4e-4, 2.5e-3
+LATE_WEIGHT = 0.05  # of fits that are late, from which it is said that they count
 APART_OFF_PPM, APART_SDS = 0.12, 2.0  # of water from methylene; what susceptibility does is less
 STRETCHED, STRETCHED_SDS = 0.03, 2.0  # of all distances between lines; what is said
 GAIN_OFF, GAIN_SDS = 0.03, 6.0
@@ -228,7 +229,7 @@ def analyze(
     values = _values(answers, refused, quality)
     cautions += _cautions(best, series, shift, refused)
     if "signal_fat_fraction" not in refused:
-        cautions += [*_left_out(averaged), *_hidden(averaged)]
+        cautions += [*_left_out(averaged), *_hidden(averaged), *_perhaps_late(averaged)]
     cautions += _outside(spectra[0].voxel_ras, settings.bone)
     of_halves, apart = _halves(spectra, ready, best.model.choice)
     cautions += apart
@@ -305,6 +306,18 @@ def _hidden(averaged: Averaged) -> list[str]:
         "The first point lies off the top of the echo; with lines this wide a smooth baseline may "
         f"hide behind that. With one the fat fraction is {beside.smooth:.0f} +- "
         f"{beside.smooth_sd:.1f} % (SD), which intervals hold (--baseline gives it)."
+    ]
+
+
+def _perhaps_late(averaged: Averaged) -> list[str]:
+    """Where fits of a signal that starts late count, and the likeliest is none of them."""
+    late = [abs(one.model.value(one.theta, "delay")) for one in averaged.fits]
+    counted = np.array(late) > LATE_S
+    if counted[0] or averaged.weights @ counted < LATE_WEIGHT:
+        return []
+    return [
+        f"The first point may lie {1e3 * late[int(np.argmax(counted))]:.1f} ms off the top of the "
+        "echo: the data say little less for that. Were points cut off or put in front?"
     ]
 
 
@@ -450,31 +463,35 @@ def _refusals(
     refused: dict[str, str] = {}
     fractions = ("pdff", "signal_fat_fraction")
     of_fat = [*fractions, "t2_fat", "t1_fat", *_COMPOSITION]
-    widest = max(quality.fwhm_fat_hz, quality.fwhm_water_hz) / series.frequency_mhz
     model, theta = fitted.model, fitted.theta
     sd = np.sqrt(np.maximum(np.diag(fitted.covariance), 0))
+    late = abs(model.value(theta, "delay")) >= TOO_LATE_S
+    found = {x: _seen(fitted, x) for x in ("fat", "water")}
+    widths = {"fat": quality.fwhm_fat_hz, "water": quality.fwhm_water_hz}  # of what is not, nothing
+    widest = max((widths[x] for x in widths if found[x]), default=0.0) / series.frequency_mhz
+    too_wide = f"lines of {widest * series.frequency_mhz:.0f} Hz are too wide"
+    if widest > (WIDEST_COMPOSITION_PPM if late else WIDEST_PPM):  # which tell no delay
+        refused |= dict.fromkeys(fractions, too_wide)
     for tissue, keys in (("fat", of_fat), ("water", [*fractions, "t2_water", "t1_water"])):
         amount, its_sd = theta[model.at[tissue]], sd[model.at[tissue]]
-        if amount < LEAST_SNR * its_sd:
+        if not found[tissue]:
             other = "water" if tissue == "fat" else "fat"
             most = (amount + LEAST_SNR * its_sd) / (
                 amount + LEAST_SNR * its_sd + model.value(theta, other)
             )
             for key in keys:
-                refused[key] = (
+                refused.setdefault(
+                    key,
                     f"no peak of {tissue} above {LEAST_SNR:g} SD; it is at most "
-                    f"{100 * most:.1f} % of the signal"
+                    f"{100 * most:.1f} % of the signal",
                 )
     if suppressed:
         for key in (*fractions, "t2_water", "t1_water"):
             refused.setdefault(key, "water was suppressed")
-    if widest > WIDEST_PPM:
-        for key in fractions:
-            refused.setdefault(key, f"lines of {widest * series.frequency_mhz:.0f} Hz are too wide")
     if widest > WIDEST_COMPOSITION_PPM:
         for key in _COMPOSITION:
-            refused.setdefault(key, f"lines of {widest * series.frequency_mhz:.0f} Hz are too wide")
-    if abs(model.value(theta, "delay")) >= TOO_LATE_S:
+            refused.setdefault(key, too_wide)
+    if late:
         for key in [*fractions, *_COMPOSITION]:
             refused.setdefault(
                 key,
@@ -493,6 +510,22 @@ def _refusals(
             "is 11 to 43 ms (Ruschke 2021, doi 10.1002/nbm.4439)",
         )
     return refused
+
+
+def _seen(fitted: Fitted, tissue: str) -> bool:
+    """Whether water or fat stands above LEAST_SNR SD where the signal starts.
+
+    At the top of the echo a late signal tells less of it: that is for the interval to say.
+    """
+    model, theta = fitted.model, fitted.theta
+    names = (tissue, f"{tissue}_lorentz", f"{tissue}_gauss", "delay")
+    amount, rate, curve, late = (model.value(theta, name) for name in names)
+    slopes = (1.0, -amount * late, -amount * late**2 / 2, -amount * (rate + curve * late))
+    slope = np.zeros(len(theta))
+    for name, by in zip(names, slopes, strict=True):
+        if name in model.at:
+            slope[model.at[name]] = by
+    return bool(amount >= LEAST_SNR * np.sqrt(max(slope @ fitted.covariance @ slope, 0.0)))
 
 
 def _with_free_areas(best: Fitted, last: Fitted | None) -> Fitted:

@@ -8,12 +8,13 @@ from functools import cached_property
 
 import numpy as np
 
-from PDFFMapperLib.spectroscopy.model import Choice, Quantity, SpectrumModel
+from PDFFMapperLib.spectroscopy.model import LATEST_S, Choice, Quantity, SpectrumModel
 from PDFFMapperLib.spectroscopy.spectrum import Series, noise_alone
 from PDFFMapperLib.spectroscopy.triglyceride import (
     CHAIN_LENGTH,
     CHAIN_LENGTH_SD,
     FREE_GROUPS,
+    METHYLENE,
     protons,
 )
 
@@ -358,7 +359,9 @@ def _tried(last: Fitted, flag: str) -> Fitted | None:
     if taken and not lost:
         values = 2 * model.data.size
         price = (len(start) - len(last.theta)) * np.log(values) * last.cost / values
-        if _promised(model, start) < PROMISED * price:
+        alike = _alike_in_phase(model, start) if flag == "delay" else []
+        promised = min(_promised(model, one) for one in [start, *alike])
+        if last.cost - promised < PROMISED * price:
             return None
     starts = [start]
     if flag == "delay" and taken:
@@ -368,11 +371,33 @@ def _tried(last: Fitted, flag: str) -> Fitted | None:
 
 
 def _promised(model: SpectrumModel, theta: np.ndarray) -> float:
-    """What a fit would gain in cost from there if the model were linear, without bounds."""
-    _, _, gradient, hessian, _ = _linearized(model, theta, None)
+    """The cost that a fit would come to from there if the model were linear, without bounds."""
+    cost, _, gradient, hessian, _ = _linearized(model, theta, None)
     scale = np.sqrt(np.maximum(np.diag(hessian), 1e-300))
     inner = np.linalg.pinv(hessian / np.outer(scale, scale), 1e-13, hermitian=True)
-    return float((gradient / scale) @ inner @ (gradient / scale))
+    return cost - float((gradient / scale) @ inner @ (gradient / scale))
+
+
+def _alike_in_phase(model: SpectrumModel, theta: np.ndarray) -> list[np.ndarray]:
+    """The same signal but for phases within fat, with each delay that leaves water's and fat's.
+
+    Between them a fit does not move: in between, water and fat are in no phase of the data.
+    """
+    of, found = model.value, []
+    methylene = model.hz[METHYLENE] + of(theta, "fat_shift")
+    water = model.water_hz + of(theta, "water_shift")
+    for turns in range(1, int(LATEST_S * abs(water - methylene)) + 1):
+        late = turns / abs(water - methylene)
+        one = theta.copy()
+        one[model.at["delay"]] = late
+        for tissue in ("water", "fat"):
+            rate, curve = of(theta, f"{tissue}_lorentz"), of(theta, f"{tissue}_gauss")
+            one[model.at[tissue]] *= np.exp(rate * late + curve * late**2 / 2)
+            one[model.at[f"{tissue}_lorentz"]] = rate - curve * late  # slower, then faster
+        for k in range(len(model.data)):
+            one[model.at[f"phase{k}"]] -= 2 * np.pi * (water + of(theta, f"drift{k}")) * late
+        found.append(one)
+    return found
 
 
 def linearized_at(series: Series, choice: Choice, fitted: Fitted) -> Fitted:
