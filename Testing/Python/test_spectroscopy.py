@@ -1534,7 +1534,7 @@ def test_cold_water_is_said():
 
 
 def test_lines_that_are_too_wide_tell_no_missing_points():
-    """Metabolites of a brain are fitted as fat of 200 Hz that starts anywhere: it is not missing."""
+    """Metabolites of a brain are fitted as fat of 200 Hz that starts anywhere, not missing."""
     truth = Truth(30.0, t2_water_ms=1e9, fwhm_water_hz=10.0, fwhm_fat_hz=150.0)
     series = made(truth, snr=1000.0, sequence=NONE)
     found = MRS.measure(spectra_of(replace(series, fids=series.fids[:, 6:])))
