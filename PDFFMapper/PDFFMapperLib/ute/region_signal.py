@@ -152,14 +152,14 @@ def information_of(snr: np.ndarray, coils: int = 1) -> np.ndarray:
     return np.where(snr < nodes[-1], np.interp(snr, nodes, table), high)
 
 
-def lean_of(snr: np.ndarray, coils: int = 1) -> np.ndarray:
-    """Mean of l3 + 2 l2 l1, the derivatives of one sample's log likelihood, in units of 1/sigma^3.
+def leans_of(snr: np.ndarray, coils: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Means of l3 and of l2 l1, by the derivatives of one sample's log likelihood, in 1/sigma^3.
 
     What leans estimates to one side near the floor of noise (Cox and Snell 1968, not read; derived
-    here): to first order the maximum lies lean/(2 information^2) beside the true signal.
+    here): to first order the maximum lies (l3 + 2 l2 l1)/(2 information^2) beside the true signal.
     """
-    nodes, _, table = _tables(coils)
-    return np.where(snr < nodes[-1], np.interp(snr, nodes, table), 0.0)
+    nodes, _, *tables = _tables(coils)
+    return tuple(np.where(snr < nodes[-1], np.interp(snr, nodes, one), 0.0) for one in tables)
 
 
 def _information_table(coils: int) -> tuple[np.ndarray, np.ndarray]:
@@ -168,12 +168,12 @@ def _information_table(coils: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @cache
-def _tables(coils: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Signals over sigma, and information and lean of one sample there, by their integrals."""
+def _tables(coils: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Signals over sigma, and information and leans of one sample there, by their integrals."""
     nodes = np.linspace(0, _TABLE_END * coils**0.5, 200)
     m = np.linspace(1e-3, nodes[-1] + 9 + 2 * coils**0.5, 2000)
-    information, lean = np.transpose([_moments(m, max(nu, _LEAST_X), coils) for nu in nodes])
-    return nodes, information, lean - np.gradient(information, nodes)
+    information, both = np.transpose([_moments(m, max(nu, _LEAST_X), coils) for nu in nodes])
+    return nodes, information, -np.gradient(information, nodes) - both, both
 
 
 def _moments(m: np.ndarray, nu: float, coils: int) -> tuple[float, float]:

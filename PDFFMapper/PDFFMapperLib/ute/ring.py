@@ -25,7 +25,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from PDFFMapperLib.ute.curve import Curve, closed_curve, harmonics, placed
-from PDFFMapperLib.ute.region_signal import information_of, lean_of
+from PDFFMapperLib.ute.region_signal import information_of, leans_of
 from PDFFMapperLib.ute.ring_levels import ImageLevels, LevelSignals, log_likelihood
 
 EDGE_ORDER, CORTEX_ORDER, MARROW_ORDER, OUTSIDE_ORDER = 6, 2, 2, 6
@@ -43,11 +43,12 @@ _LEAST_TOLD = 0.01  # of a voxel of noise, or parameters of a signal that is non
 _LEAST_GAIN = 0.01  # of the log likelihood, in the last step or expected of it
 _LEAST_INFORMATION = 0.1  # of a voxel in a step, or near the floor of noise it would go too far
 _LOG_BLUR = (0.0, np.log(4.0))  # of marrow, over that of the rest
+_STEP = 1e-4  # mm or noise, of differences
 _LEAST_FAT = 0.2  # of marrow
 MARROW_FAT, MARROW_FAT_SD = 0.9, 0.15  # what is expected of a shaft, where images do not tell it
 # Of a harmonic of cortex over its mean, between the first image and another: a coil shades both
-# alike, PI varies along it. By .1 the blur of a funnel, which differs by side, moves the PI more.
-SHADING_SD = 0.3
+# alike, PI varies along it. By .3 the blur of a funnel, which differs by side, moves the PI more.
+SHADING_SD = 0.5
 
 
 @dataclass(frozen=True)
@@ -681,12 +682,15 @@ class _RingFit:
             one @ at.covariance[np.ix_(places, firsts)]
             for places, one in zip(self._own(), self._jacobians(at.parameters), strict=True)
         ]
+        expected, means = self._expected
         return LevelSignals(
             self.held,
             self._around(at.parameters)[0],
             at.parameters[firsts],
             at.covariance[np.ix_(firsts, firsts)],
             np.moveaxis(np.array(follow), -1, 0),
+            expected @ at.parameters - means,
+            (expected @ at.covariance[:, firsts]).T,
             bias[firsts],
             _by_thickness(at, firsts, slopes),
             at.worth,
@@ -696,43 +700,88 @@ class _RingFit:
     def _bias(self, at: _Likeliest) -> np.ndarray:
         """Of all parameters, to second order (Cox and Snell 1968, not read; derived here).
 
-        By the bend of signals over what the noise leaves open, and the lean of the likelihood.
+        By the bend of signals over what noise scatters, and the lean of the likelihood. What is
+        expected of parameters leaves them open by more than noise scatters them: a shading that is
+        drawn to the first image's follows the noise of its own by that much less.
         """
         signals, whole = self._around(at.parameters)[0], np.zeros(len(at.parameters))
-        weight = self._weight(signals)
-        lean = np.sign(signals) * lean_of(np.abs(signals), self.coils)
+        weight, sign = self._weight(signals), np.sign(signals)
+        bent_by, leant_by = leans_of(np.abs(signals), self.coils)
+        drawn = at.covariance @ self._expected[0].T
+        scatter = at.covariance - drawn @ drawn.T
         jacobians = self._jacobians(at.parameters)
         for k, (places, jacobian) in enumerate(zip(self._own(), jacobians, strict=True)):
-            covariance = at.covariance[np.ix_(places, places)]
-            values, steps = self._followed(at.parameters[places], covariance)
+            each, own = np.ix_(places, places), at.parameters[places]
+            open_by, scattered = (
+                np.einsum("vp,vp->v", jacobian @ one[each], jacobian)
+                for one in (at.covariance, scatter)
+            )
+            values, steps = self._followed(own, scatter[each])
             bent = -2 * len(values) * signals[k]
             for step in steps:
                 bent += self._signals(values + step, k) + self._signals(values - step, k)
-            open_by = np.einsum("vp,vp->v", jacobian @ covariance, jacobian)
-            whole[places] += (lean[k] * open_by - weight[k] * bent) @ jacobian
+            lean = sign[k] * (bent_by[k] * scattered + 2 * leant_by[k] * open_by)
+            whole[places] += (lean - weight[k] * bent) @ jacobian
+            whole[places] += 2 * self._turned(values, drawn[places], jacobian, weight[k], k)
         return 0.5 * at.covariance @ whole
 
+    def _turned(
+        self,
+        values: np.ndarray,
+        drawn: np.ndarray,
+        jacobian: np.ndarray,
+        weight: np.ndarray,
+        image: int,
+    ) -> np.ndarray:
+        """How an image's slopes by its parameters turn along what is drawn, times the signal's.
+
+        By differences of its signals; sum over voxels by their information.
+        """
+        slopes = jacobian @ drawn  # of the signal, by each number that is expected
+        size = np.maximum(np.sqrt(np.sum(slopes**2, axis=1)), _STEP)
+        parts = self._parts()
+        along = [np.sum((basis @ drawn[part]) * slopes, axis=1) for part, basis in parts]
+        along = np.stack(along) / size
+        ends = [values + along, values - along]
+        at_ends = [self._signals(one, image) for one in ends]
+        found = []
+        for n, (_, basis) in enumerate(parts):
+            for end in ends:
+                end[n] += _STEP
+            more, less = (
+                self._signals(one, image) - was for one, was in zip(ends, at_ends, strict=True)
+            )
+            found.append((weight * size * (more - less) / (2 * _STEP)) @ basis)
+            for end in ends:
+                end[n] -= _STEP
+        return np.concatenate(found)
+
+    def _parts(self) -> list[tuple[slice, np.ndarray]]:
+        """What the signal of each voxel follows: where its parameters lie among an image's own, and
+        their harmonics; edges, blur, fat, levels and cortex's shading."""
+        one = np.ones((len(self.angle), 1))
+        marrow, cortex, *rest = self.of_level
+        bases = [self.edge, self.edge, one, one, marrow, one, cortex[:, 1:], *rest]
+        ends = np.cumsum([0] + [basis.shape[1] for basis in bases])
+        return [(slice(*pair), basis) for pair, basis in zip(pairwise(ends), bases, strict=True)]
+
     def _followed(self, own: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the signal of each voxel follows: edges, blur, fat, levels and cortex's shading.
+        """What the signal of each voxel follows, as `_parts`.
 
         Returns:
             Values, shape (followed, voxels), and a root of their covariance: as many steps, shape
             (followed, followed, voxels).
         """
-        one = np.ones((len(self.angle), 1))
-        marrow, cortex, *rest = self.of_level
-        bases = [self.edge, self.edge, one, one, marrow, one, cortex[:, 1:], *rest]
-        ends = np.cumsum([0] + [basis.shape[1] for basis in bases])
-        parts = [slice(*pair) for pair in pairwise(ends)]
-        values = np.stack([basis @ own[part] for basis, part in zip(bases, parts, strict=True)])
-        spread = np.empty((len(one), len(bases), len(bases)))
-        for m, (basis, part) in enumerate(zip(bases, parts, strict=True)):
-            for n in range(m + 1):
-                both = np.einsum("vp,vp->v", basis @ covariance[part, parts[n]], bases[n])
+        parts = self._parts()
+        values = np.stack([basis @ own[part] for part, basis in parts])
+        spread = np.empty((len(self.angle), len(parts), len(parts)))
+        for m, (part, basis) in enumerate(parts):
+            for n, (other, to) in enumerate(parts[: m + 1]):
+                both = np.einsum("vp,vp->v", basis @ covariance[part, other], to)
                 spread[:, m, n] = spread[:, n, m] = both
         sds = np.sqrt(np.einsum("vmm->vm", spread))
         spread /= sds[:, :, None] * sds[:, None, :]
-        spread += 1e-9 * np.eye(len(bases))  # what others tell whole has no spread of its own
+        spread += 1e-9 * np.eye(len(parts))  # what others tell whole has no spread of its own
         root = np.linalg.cholesky(spread) * sds[:, :, None]
         return values, np.moveaxis(root, 0, -1).swapaxes(0, 1)
 

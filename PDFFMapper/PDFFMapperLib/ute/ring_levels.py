@@ -21,6 +21,8 @@ class LevelSignals:
         covariance: of these, by the noise; shape (images, images).
         follow: what a change of one level's gradient changes all signals by, all other parameters
             following as far as the noise lets them; shape (images, images, voxels).
+        unusual: how far parameters are from what is expected of them, in its SD; shape (numbers,).
+        unusual_follow: of this, as `follow` of the signals; shape (images, numbers).
         bias: of the levels, to second order; shape (images,).
         by_thickness: how the levels follow a cortex that is held 1 mm thicker; shape (images,).
         share: of voxels that are independent.
@@ -32,6 +34,8 @@ class LevelSignals:
     levels: np.ndarray
     covariance: np.ndarray
     follow: np.ndarray
+    unusual: np.ndarray
+    unusual_follow: np.ndarray
     bias: np.ndarray
     by_thickness: np.ndarray
     share: float
@@ -49,14 +53,19 @@ class LevelSignals:
     def deviance(self, ratio: float) -> float:
         """Twice the fall of the log likelihood where the second level is the first times a ratio.
 
+        That of what is expected of parameters is part of it, or the ratio of the fit would not be
+        the likeliest.
+
         The other parameters follow to first order; the likelihood itself is exact, as that of a
         signal near the floor of noise is no parabola.
         """
         gradient = np.array([-ratio, 1.0])
         away = gradient @ self.levels / (gradient @ self.covariance @ gradient)
         signals = self.signals - away * np.tensordot(gradient, self.follow, 1)
+        unusual = self.unusual - away * gradient @ self.unusual_follow
         fallen = log_likelihood(self.magnitudes, self.signals, self.coils)[0]
         fallen -= log_likelihood(self.magnitudes, signals, self.coils)[0]
+        fallen += (unusual @ unusual - self.unusual @ self.unusual) / 2
         return 2 * self.share * fallen
 
 
