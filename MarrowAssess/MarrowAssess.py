@@ -179,6 +179,8 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return  # charts and tables, which go by the dozen, have no role
         if node.IsA("vtkMRMLSegmentationNode"):
             self.logic.session.forget(node)
+        if node.IsA("vtkMRMLScalarVolumeNode"):
+            self.images.onGone()
         if self._parameterNode and empty_roles(self._parameterNode, node):
             self.measuring.onEmptied()
 
@@ -210,6 +212,7 @@ class MarrowAssessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onParametersModified(self) -> None:
         """A choice has changed."""
+        self.images.leaveMarkups()
         self._watch.follow(self._parameterNode)
         self.checkCanApply()
         self.images.show()

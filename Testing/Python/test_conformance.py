@@ -260,7 +260,7 @@ def test_scans_that_are_refused(phantom, capsys):
     fraction = Volume(np.linspace(0, 1, 12000, dtype=np.float32).reshape(2, 30, 200), np.eye(4))
     write_volume(fraction, phantom / "fraction.nrrd")
     assert command(phantom, scans=("A=fraction.nrrd",)) == 2
-    assert "bring it to that unit first" in capsys.readouterr().err
+    assert "bring the map to its unit first" in capsys.readouterr().err
     fraction.array = fraction.array * 100
     write_volume(fraction, phantom / "elsewhere.nrrd")
     assert command(phantom, scans=("A=elsewhere.nrrd",)) == 2

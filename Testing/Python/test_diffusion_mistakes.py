@@ -249,6 +249,7 @@ def test_zeros_of_air_in_whole_gray_levels_are_not_told():
 
 def test_how_many_voxels_were_left_out_is_said():
     doubt = np.array([[0, 0, 1, 1, 1], [4, 0, 1, 9, 0]], np.uint8)
+    assert usable(np.ones(4, np.uint8), {}).startswith("No voxel has a value of its own: none ")
     said = usable(doubt, {0: "confident", 1: "low signal", 4: "D* unknown"})
     assert said == (
         "5 voxels fitted, 4 with confidence (D* unknown 1); 5 more (50 % of all) have no signal "

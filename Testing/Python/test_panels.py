@@ -241,6 +241,124 @@ def test_regions_and_files_of_another_study_count_no_more(panel, sample, tmp_pat
     assert chosen_markups(parameters) == [later]  # the other's images are gone, its points not
 
 
+def test_points_stay_with_their_study_where_images_of_another_are_chosen_by_hand(panel):
+    """They were counted in another patient's images: no study holds points."""
+    from MarrowAssessLib.scene.choices import chosen_markups
+
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    held = []
+    for name in ("one", "other"):
+        patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), name)
+        volume = Volume(np.ones((4, 4, 4), np.float32), np.eye(4))
+        held.append([volume_to_node(volume, f"{kind} {name}") for kind in ("t1_tse", "t2_tse")])
+        study_of_patient(patient, name, "20250301", held[-1], "MR")
+    (t1, t2), (other_t1, other_t2) = held
+    panel.enter()
+    wait()
+    parameters = panel._parameterNode
+    parameters.t1Volume, parameters.t2Volume = t1, t2
+    wait()
+    point = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "L3 marrow")
+    point.AddControlPoint(1, 1, 1)
+    parameters.t2Volume = None  # the same study
+    assert chosen_markups(parameters) == [point]
+    parameters.t2Volume = other_t2  # of two: the panel says so
+    parameters.t1Volume = other_t1
+    assert chosen_markups(parameters) == []
+    parameters.t1Volume, parameters.t2Volume = t1, None
+    assert chosen_markups(parameters) == [point]
+
+
+def test_a_visit_whose_images_a_script_removed_leaves_the_box(panel, sample, tmp_path):
+    panel.enter()
+    wait()
+    panel.folder.load(another_study(tmp_path / "new"))
+    wait()
+    assert not panel.ui.visitRow.qobject.isHidden()
+    for node in [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+                 if not study_of(n)]:  # fmt: skip
+        slicer.mrmlScene.RemoveNode(node)
+    chosen = chosen_volumes(panel._parameterNode)
+    panel.visit.onVisit(0)  # before the box is filled anew
+    assert chosen_volumes(panel._parameterNode) == chosen and panel.ui.visitRow.qobject.isHidden()
+
+
+def test_a_removed_visit_leaves_the_box_by_itself(panel, sample, tmp_path):
+    panel.enter()
+    wait()
+    panel.folder.load(another_study(tmp_path / "new"))
+    wait()
+    (t1,) = chosen_volumes(panel._parameterNode).values()
+    for node in [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if n is not t1]:
+        slicer.mrmlScene.RemoveNode(node)
+    wait()
+    assert panel.ui.visitRow.qobject.isHidden()
+
+
+def test_many_images_take_one_line(panel, sample):
+    """Seven took eight lines, and the matrix lay out of sight on a small screen."""
+    panel.enter()
+    wait()
+    parameters, label = panel._parameterNode, panel.ui.studyLabel
+    assert len(chosen_volumes(parameters)) == len(label.toolTip.splitlines()) == 7
+    assert len(label.text.splitlines()) == 1 and label.text.endswith("that these are right.")
+    parameters.waterVolume = parameters.t1Volume  # what is wrong is said
+    wait()
+    assert label.text.splitlines()[1:] == ["T1 is chosen as T1 and water: one of them is wrong."]
+    for name in list(VOLUME_PARAMETERS.values()):
+        if name not in ("t1Volume", "t2Volume"):
+            setattr(parameters, name, None)
+    wait()
+    first = "Check that these are right:\nT1: T1 (by its name)\nT2: T2 (by its name)"
+    assert label.text == first
+
+
+def test_all_numbers_have_the_digits_that_people_read_and_the_scene_all(panel, sample):
+    applied(panel)
+    from MarrowAssessLib.catalogue.quantities import QUANTITIES
+
+    shown, saved = panel.ui.resultsTableView.node, live_table(panel)
+    assert shown.GetScene() is None and saved.GetScene() is slicer.mrmlScene
+    columns = {saved.GetColumnName(n): n for n in range(saved.GetNumberOfColumns())}
+    rows = range(saved.GetNumberOfRows())
+
+    def told(table, name):
+        return [table.GetTable().GetColumn(columns[name]).GetValue(row) for row in rows]
+
+    keys, values, seen = told(saved, "Key"), told(saved, "Value"), told(shown, "Value")
+    for key, value, read in zip(keys, values, seen, strict=True):
+        assert read == pytest.approx(round(value, QUANTITIES[key].digits), nan_ok=True)
+    assert seen != values
+    scores = [one for one in told(shown, "z-score") if one == one]
+    assert scores and all(one == round(one, 1) for one in scores)
+    assert told(shown, "Site") == told(saved, "Site")
+    before = panel.ui.resultsTableView.node
+    panel.ui.applyButton.click()
+    assert panel.ui.resultsTableView.node is before  # as the user has widened it
+
+
+def live_table(panel):
+    from MarrowAssessLib.scene.shown import live_results
+
+    return live_results(panel._parameterNode.segmentation).table
+
+
+@pytest.mark.parametrize(
+    "said,shown",
+    [
+        ("x: not in percent; give its scale, such as --scale PDFF=0.1.", "; bring"),
+        ("x: no PDFF; check it, or give the map's scale as --scale PDFF=FACTOR.", ", or bring"),
+        ("x: expected in %, so give --scale PDFF=100.", ", so bring"),
+        ("x: none of ADC; give the factor to its unit, as --scale ADC=FACTOR.", "; bring"),
+    ],
+)
+def test_every_advice_of_a_scale_is_told_without_the_option(said, shown):
+    from MarrowAssessLib.study.map_scale import without_scale
+
+    assert without_scale(said).endswith(f"{shown} the map to its unit first.")
+    assert "--" not in without_scale(said)
+
+
 def test_files_that_a_script_chooses_are_shown(panel, sample, press_files):
     applied(panel)
     panel._parameterNode.spectra = chosen = f"L3={press_files[0]}"
@@ -896,9 +1014,11 @@ def test_results_are_a_matrix_from_head_to_foot_colored_and_marked(panel, sample
     assert table.item(*cell_at(panel, "L3", "VBQ")) is None
     assert "look like pathologic marrow: L2 marrow" in panel.ui.verdictLabel.text
     assert "L2 Marrow PDFF 4.0&nbsp;%: below" in panel.ui.verdictLabel.text
-    assert panel.ui.studyLabel.text.startswith(
-        "Check that these are right:\nT1: T1 (by its name)\n"
+    assert panel.ui.studyLabel.text == (
+        "T1, T2, FS T2, in phase, opposed phase, T1 post, PDFF: check under Images that these are "
+        "right."
     )
+    assert panel.ui.studyLabel.toolTip.startswith("T1: T1 (by its name)\n")
 
 
 def test_units_above_the_matrix_have_powers(panel, sample):
@@ -1368,6 +1488,11 @@ def test_a_bone_on_ute_joins_the_numbers(panel, sample, tibia, tmp_path):
     type_into(ui.uteLineEdit, f"{SITE}={file}")
     assert parameters.ute == f"{SITE}={file}" and not ui.filesHintLabel.text
     found = {row.key: row for row in panel.results.rows}
+    assert "Motion against" not in ui.verdictLabel.text  # it was still
+    table = panel.ui.resultsTableView.node
+    how = next(n for n in range(table.GetNumberOfColumns()) if table.GetColumnName(n) == "How")
+    told = [table.GetCellText(n, how) for n in range(table.GetNumberOfRows())]
+    assert any("Motion against the first image, across edges: 0.0" in one for one in told)
     assert float(found["ute_thickness"].value.split()[0]) == pytest.approx(
         tibia.thickness_mm, abs=0.05
     )
@@ -2115,7 +2240,7 @@ def test_a_refusal_names_no_option_that_the_panel_has_not(panel, sample):
     panel._parameterNode.adcVolume = sample.volumes["T1"]
     wait()
     said = panel.ui.verdictLabel.text
-    assert said.endswith("this map is not in 10^-3 mm^2/s; bring it to that unit first."), said
+    assert said.endswith("this map is not in 10^-3 mm^2/s; bring the map to its unit first."), said
 
 
 def test_another_style_recolors_what_was_said(panel, sample):
@@ -3173,7 +3298,7 @@ def test_the_mapper_names_its_rows_where_the_command_names_options(mapper):
     with pytest.raises(ValueError, match=r"give it \(Noise SD\), or say how .* \(Receivers summed"):
         mapper.onApplyButton()
     said = mapper.tab().in_titles("Name it (--series) or take one (--method echo-ratio).")
-    assert said == "Name it (--series) or take one (Method echo-ratio)."
+    assert said == "Name it or take one (Method echo-ratio)."  # what has no row is left out
     for words in (NO_BONE, NO_RING, NO_DARK_RING):
         assert "--" not in mapper.tab().in_titles(words)
 

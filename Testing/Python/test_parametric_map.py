@@ -51,9 +51,8 @@ def test_maps_of_one_name_are_refused_before_anything_is_written(tmp_path):
 def test_each_kind_is_one_row_that_its_names_find():
     assert len({kind.id for kind in KINDS}) == len(KINDS)
     # Of one line it ran over the image beside the legend of z-scores.
-    assert (
-        map_kind("ADC").legend == "ADC\n(10^-3\nmm^2/s)" and map_kind("PDFF").legend == "PDFF (%)"
-    )
+    assert map_kind("ADC_SD").legend == "ADC_SD\n(10^-3\nmm^2/s)"
+    assert map_kind("ADC").legend == "ADC (10^-3\nmm^2/s)" and map_kind("PDFF").legend == "PDFF (%)"
     for kind in KINDS:
         assert find_kind(kind.id) is kind
         assert kind.unit in UNIT_CODES

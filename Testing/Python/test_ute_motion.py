@@ -7,7 +7,14 @@ import pytest
 from MarrowAssessLib.sample.tibia import Tibia
 from PDFFMapperLib.ute import regions
 from PDFFMapperLib.ute.echoes import ute_pair, ute_series
-from PDFFMapperLib.ute.motion import MOST_VOXELS, Motion, carried, motion_of, without_motion
+from PDFFMapperLib.ute.motion import (
+    MOST_VOXELS,
+    Motion,
+    carried,
+    is_still,
+    motion_of,
+    without_motion,
+)
 from PDFFMapperLib.ute.recipe import UTE
 from scipy.ndimage import rotate, shift
 
@@ -129,7 +136,9 @@ def test_pi_of_a_limb_that_moved_is_refused_or_moved_back(pair):
     assert any("across edges: 1.4" in one and "after it was moved back" in one for one in reading)
     assert any("their noise is lower than the one told" in one for one in reading)
     (note,) = ute_series(pair, SimpleNamespace(**ASKED)).notes[-1:]
-    assert note == "Motion against the first image, across edges: 0.00 voxels."
+    assert note == "Motion against the first image, across edges: 0.00 voxels." and is_still(note)
+    assert not any(is_still(one) for one in reading)  # moved back, which is to be told
+    assert not is_still("Motion against the first image, across edges: 0.04, 0.31 voxels.")
 
 
 @pytest.mark.parametrize(("moved", "refused"), [(0.15, False), (0.4, True)])

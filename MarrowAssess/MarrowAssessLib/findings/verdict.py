@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from MarrowAssessLib.catalogue.quantities import QUANTITIES
 from MarrowAssessLib.findings.result import Assessment, Headline
 from MarrowAssessLib.findings.statement import PLAIN_SIGNAL_SAYS, UNUSUAL
 from MarrowAssessLib.findings.summary import headlines
 from MarrowAssessLib.references.expected import SEX_NOT_KNOWN
 from MarrowAssessLib.sources import spectra
+from MarrowAssessLib.study.map_scale import without_options
 
 SAID_KINDS = ("frequency", "rule", "modelled", "published")
 
@@ -100,8 +99,3 @@ def _refused(assessment: Assessment, plain: bool) -> list[str]:
             name = contrast.value.replace("_", " ")
             found.append(f"{name} was not measured: {without_options(reason)}.")
     return found
-
-
-def without_options(text: str) -> str:
-    """A sentence without what it says of the command line in brackets."""
-    return re.sub(r" \([^()]*--[^()]*\)", "", text)

@@ -108,7 +108,9 @@ def _reasons(key: str, spectrum: Analysis, pdff: Volume, percent: float) -> list
         times = times_of_noise(spectrum.fitted.ratio)
         found.append(f"the spectrum's fit, which leaves {times} times the noise")
     if spectrum.displacement is None:
-        found.append("the box of fat, which lies apart from water's (--bandwidths tells how far)")
+        found.append(
+            "the box of fat, which lies apart from water's by what its pulses' bandwidths tell"
+        )
     return [*found, "the place, if the patient moved between both"]
 
 

@@ -11,8 +11,13 @@ from slicer.i18n import tr as _
 
 from MarrowAssessLib.catalogue.parameter_names import VOLUME_PARAMETERS
 from MarrowAssessLib.panel.image_selectors import add_selectors
-from MarrowAssessLib.panel.words import study_summary
-from MarrowAssessLib.scene.choices import choose_guessed, choose_loaded, chosen_volumes
+from MarrowAssessLib.panel.words import chosen_images, study_summary
+from MarrowAssessLib.scene.choices import (
+    choose_guessed,
+    choose_loaded,
+    chosen_volumes,
+    leave_markups,
+)
 
 if TYPE_CHECKING:  # opening a panel waits for no reader
     from PDFFMapperLib.scene.dicom import LoadedDicom
@@ -40,6 +45,7 @@ class ImagesRow:
         """
         self._ui, self._frame, self._logic, self._visit = ui, frame, logic, visit
         self._another = another
+        self._of_one: list[slicer.vtkMRMLScalarVolumeNode] = []  # the last chosen of one visit
         self._new: list[str] = []  # IDs of images that were loaded while the panel is open
         self._timer = frame.timer(LOADING_DELAY_MS, self.takeNew)
         add_selectors(ui)
@@ -47,6 +53,13 @@ class ImagesRow:
     def show(self) -> None:
         """Name what is chosen, and what is wrong with it."""
         self._ui.studyLabel.text = study_summary(self._frame.parameters)
+        self._ui.studyLabel.toolTip = "\n".join(chosen_images(self._frame.parameters))
+
+    def leaveMarkups(self) -> None:
+        """Points that were drawn stay with their study where another is chosen by hand."""
+        parameters = self._frame.parameters
+        if parameters and leave_markups(self._of_one, parameters):
+            self._of_one = self.chosen()
 
     def chooseDefaults(self, parameters: object) -> None:
         """Choose the images of the scene by what they say, where none are chosen."""
@@ -67,6 +80,11 @@ class ImagesRow:
             self._new = []  # its images may have the IDs of those before
         elif self._frame.parameters and node.GetClassName() == "vtkMRMLScalarVolumeNode":
             self._new.append(node.GetID())
+            self._timer.start()
+
+    def onGone(self) -> None:
+        """An image that goes leaves its study, and the box of visits, once it is gone."""
+        if self._frame.parameters:
             self._timer.start()
 
     def takeNew(self) -> None:

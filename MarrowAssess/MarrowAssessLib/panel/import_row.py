@@ -98,7 +98,7 @@ class ImportRow:
                 self._say(_("Canceled; nothing was placed."))
                 return
             except ValueError as error:  # not installed, or made for other images
-                from MarrowAssessLib.findings.verdict import without_options
+                from MarrowAssessLib.study.map_scale import without_options
 
                 self._say(without_options(str(error)))
                 return

@@ -135,10 +135,10 @@ class MeasuringRow:
             self._refused = True
             self._logic.session.clear_results(parameters.segmentation)
             self._results.show()
-            if "--scale" in str(error):  # no row of the panel
-                from MarrowAssessLib.study.map_scale import without_scale
+            if "--" in str(error):  # options of the command are no rows of the panel
+                from MarrowAssessLib.study.map_scale import without_options, without_scale
 
-                raise ValueError(without_scale(str(error))) from error
+                raise ValueError(without_options(without_scale(str(error)))) from error
             raise
         self._refused = False
         if assessment is not None or not self._frame.canceled:

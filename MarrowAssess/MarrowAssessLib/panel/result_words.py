@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from MarrowAssessLib.findings.statement import listed_verdict
 from MarrowAssessLib.scene.matrix import MARKS
 from MarrowAssessLib.scene.result_rows import ResultRow
+from MarrowAssessLib.study.map_scale import without_options
 
 # Blue and orange, on a light and on a dark panel: told apart with every common kind of color
 # blindness; the sign and the word say the same.
@@ -39,7 +40,7 @@ def verdict_text(
     if len(outside) > LISTED_OUTSIDE:
         count = len(outside) - LISTED_OUTSIDE
         lines.append(_("{count} more are in the table.").format(count=count))
-    lines += [html.escape(note) for note in notes or ()]
+    lines += [html.escape(without_options(note)) for note in notes or ()]
     lines.append(
         _(
             "{measured} measurements, {scored} with a reference, {outside} outside the "
@@ -91,7 +92,7 @@ def cell_text(row: ResultRow) -> str:
     expected = _("expected {range}").format(range=row.expected) if row.expected else ""
     verdict = verdict_word(listed_verdict(row.verdict, row.tone))  # of an old table as of a new
     said = [f"{row.site} {row.quantity} {row.value}".strip(), expected, verdict]
-    return "\n".join([", ".join(filter(None, said)), row.details])
+    return "\n".join([", ".join(filter(None, said)), without_options(row.details)])
 
 
 def verdict_word(verdict: str) -> str:

@@ -66,6 +66,7 @@ class ResultsPane:
         self._shown: slicer.vtkMRMLSegmentationNode | None = None  # whose results these are
         self._layout: int | None = None  # the one before an age curve was shown
         self._said_shown = False
+        self._shown_table: slicer.vtkMRMLTableNode | None = None  # what *All numbers* shows
         ui.resultsTable.visible = False
         ui.resultsTable.connect("cellClicked(int,int)", self.onClicked)
         ui.resultsTable.connect("cellDoubleClicked(int,int)", self.onDoubleClicked)
@@ -122,7 +123,7 @@ class ResultsPane:
             self._fill()
         self.show_doubt(self.doubtful)
         table = self._ui.resultsTableView
-        node = shown.table if shown else None
+        node = self._shown_table = self._table_of(shown)
         if node is not table.mrmlTableNode():  # it follows the one it has, as it was widened
             table.setMRMLTableNode(node)
             for column, widest in enumerate(WIDEST_PX):
@@ -136,6 +137,12 @@ class ResultsPane:
         blocked = self._ui.show3DButton.blockSignals(True)
         self._ui.show3DButton.checked = shows_3d(segmentation)
         self._ui.show3DButton.blockSignals(blocked)
+
+    def _table_of(self, shown: object | None) -> slicer.vtkMRMLTableNode | None:
+        """The table of live results as people read it, in the node of the one before."""
+        from MarrowAssessLib.scene.shown_table import shown_table
+
+        return shown_table(shown.table, self._shown_table) if shown else None
 
     def _show_verdict(self) -> None:
         none = _(
@@ -168,6 +175,7 @@ class ResultsPane:
     def _fill(self) -> None:
         """The matrix: sites from head to foot, what was measured, colored as in the views."""
         from MarrowAssessLib.scene.matrix import result_matrix
+        from MarrowAssessLib.study.map_scale import without_options
 
         self.matrix = matrix = result_matrix(self.rows, self._session.changes_of(self.segmentation))
         table = self._ui.resultsTable
@@ -178,7 +186,7 @@ class ResultsPane:
         table.setVerticalHeaderLabels([fill(site, SITE_LETTERS) for site in matrix.sites])
         for (row, column), cell in matrix.cells.items():
             item = qt.QTableWidgetItem(cell.text)
-            item.setToolTip(cell.row.details)
+            item.setToolTip(without_options(cell.row.details))
             item.setTextAlignment(qt.Qt.AlignCenter)
             if cell.color:
                 item.setBackground(qt.QBrush(qt.QColor.fromRgbF(*cell.color)))

@@ -96,7 +96,11 @@ class VisitRow:
 
     def onVisit(self, number: int) -> None:
         """Measure another study: its images take the roles, its regions are chosen."""
-        choose_visit(self._frame.parameters, self._visits[number])
+        visit = self._visits[number]
+        if not all(image.GetScene() for image in visit.images):  # removed a moment ago
+            self.show(anew=False)
+            return
+        choose_visit(self._frame.parameters, visit)
         self._another()
 
     def onEarlier(self, changed: object = None) -> None:

@@ -11,6 +11,8 @@ from slicer.i18n import tr as _
 from MarrowAssessLib.scene import choices, visits
 from MarrowAssessLib.scene.shown import SPECTRUM_ATTRIBUTE
 
+MOST_NAMED = 3  # images, one a line; verdict and matrix are to be seen below them
+
 
 def missing_inputs(parameters: object) -> str:
     """What has to be chosen before regions can be measured, "" if nothing."""
@@ -30,20 +32,32 @@ def chart_name(chart: slicer.vtkMRMLPlotChartNode | None) -> str:
 
 
 def study_summary(parameters: object | None) -> str:
-    """What is chosen, one image a line, and what is wrong with it."""
+    """What is chosen, one image a line where they are few, and what is wrong with it."""
     chosen = choices.chosen_volumes(parameters) if parameters else {}
     if not chosen:
         return _("No image is chosen: load a study, or choose its images under Images.")
-    lines = [_("Check that these are right:")]
-    for name, node in chosen.items():
-        ground = f" ({said})" if (said := choices.ground_of(name, node)) else ""
-        lines.append(f"{name.replace('_', ' ')}: {node.GetName()}{ground}")
+    lines = chosen_images(parameters)
+    if len(lines) > MOST_NAMED:
+        names = ", ".join(name.replace("_", " ") for name in chosen)
+        lines = [_("{names}: check under Images that these are right.").format(names=names)]
+    else:
+        lines.insert(0, _("Check that these are right:"))
     for name, roles in choices.in_two_roles(parameters):
         both = _(" and ").join(role.replace("_", " ") for role in roles)
         lines.append(
             _("{name} is chosen as {roles}: one of them is wrong.").format(name=name, roles=both)
         )
     return "\n".join([*lines, *_studies_said(list(chosen.values()))])
+
+
+def chosen_images(parameters: object | None) -> list[str]:
+    """Each chosen image with its role, and what told it."""
+    chosen = choices.chosen_volumes(parameters) if parameters else {}
+    said = []
+    for name, node in chosen.items():
+        ground = f" ({why})" if (why := choices.ground_of(name, node)) else ""
+        said.append(f"{name.replace('_', ' ')}: {node.GetName()}{ground}")
+    return said
 
 
 def _studies_said(images: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list[str]:

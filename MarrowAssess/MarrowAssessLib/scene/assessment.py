@@ -152,6 +152,7 @@ def results_table(
             Column("Says", [SAYS_SEPARATOR.join(s.text for s in r.statements) for r in results]),
             Column("Reference", [_source(r) for r in results]),
             Column("Cautions", [" ".join(r.cautions) for r in results]),
+            Column("How", [m.how for m in measurements], "", "it was measured"),
             Column("Voxels", [float(v) if v else None for v in statistic("voxels")], "voxels"),
             Column("Volume", statistic("volume_mm3"), "mm^3"),
             Column("Mean", statistic("mean"), "", "of the voxels of the measured region"),

@@ -144,13 +144,36 @@ def _drawn_here(
     return [one for one in of_one_visit(regions, images) if fits(one)]
 
 
+def leave_markups(before: Sequence[slicer.vtkMRMLScalarVolumeNode], parameters: object) -> bool:
+    """Let points that count be those of images chosen before, where the study is another now.
+
+    Returns:
+        Whether the chosen images are of one visit.
+    """
+    images = list(chosen_volumes(parameters).values())
+    studies = {bool(study_of(one)) for one in images}
+    if len(studies) != 1 or len(of_one_visit(images, images[:1])) < len(images):
+        return False
+    before = [one for one in before if one.GetScene()]
+    here = [one for one in of_one_visit(before, images) if bool(study_of(one)) in studies]
+    if before and not here:
+        _leave((), before)
+    return True
+
+
 def _leave_regions(parameters: object) -> None:
     """Let regions that no study holds and no image is known of be those of the chosen images."""
-    images = list(chosen_volumes(parameters).values())
-    if not images:
-        return
     drawn = [parameters.segmentation] if parameters.segmentation else []
     drawn = [one for one in drawn if drawn_on(one) is None]
+    _leave(drawn, list(chosen_volumes(parameters).values()))
+
+
+def _leave(
+    drawn: Sequence[slicer.vtkMRMLSegmentationNode],
+    images: Sequence[slicer.vtkMRMLScalarVolumeNode],
+) -> None:
+    if not images:
+        return
     markups = region_markups(slicer.util.getNodesByClass("vtkMRMLMarkupsNode"))
     for one in _drawn_here([*drawn, *markups], images):
         if not study_of(one) and not one.GetAttribute(MEASURED):

@@ -22,6 +22,7 @@ from PDFFMapperLib.images.volume import Volume
 from PDFFMapperLib.maps.progress import Progress, share
 from PDFFMapperLib.maps.recipe import IMAGE
 from PDFFMapperLib.ute.answer import Bone, RegionValue
+from PDFFMapperLib.ute.motion import is_still
 from PDFFMapperLib.ute.recipe import BONE
 
 from MarrowAssessLib.sources.site_texts import SiteOptions, join_study, site_texts
@@ -111,7 +112,9 @@ def _measured(
         register=True,  # notes tell what was moved
         **given,
     )
-    return replace(bone, notes=[*notes, *bone.notes])
+    still = [note.rstrip(".") for note in bone.notes if is_still(note)]  # said beside its numbers
+    notes += [note for note in bone.notes if not is_still(note)]
+    return replace(bone, notes=notes, how="; ".join([bone.how, *still]))
 
 
 def read_ute_results(given: Sequence[str], study: Study) -> None:

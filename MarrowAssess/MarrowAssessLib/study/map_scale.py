@@ -153,4 +153,9 @@ def _advice(
 
 def without_scale(advice: str) -> str:
     """Such a sentence where no scale can be given."""
-    return advice.partition("; give its scale")[0] + "; bring it to that unit first."
+    return re.sub(r"give [^;]*--scale \S+$", "bring the map to its unit first.", advice)
+
+
+def without_options(text: str) -> str:
+    """A sentence without what it says of the command line in brackets."""
+    return re.sub(r" \([^()]*--[^()]*\)", "", text)

@@ -42,7 +42,7 @@ def check_images(low: Volume, high: Volume) -> None:
                 f"{one.name}: contrast agent was given; iodine would be taken for bone mineral."
             )
     if not low.same_grid(high, SAME_PLACE_MM):
-        of_pair = f"a pair is of one scan, within {SAME_PLACE_MM} mm; --resample helps if both are"
+        of_pair = f"a pair is of one scan, within {SAME_PLACE_MM} mm; resample it (--resample)"
         raise ValueError(grids_differ(low, high, of_pair))
     frames = {one.attributes.get("FrameOfReference") for one in (low, high)} - {None}
     if len(frames) > 1:

@@ -86,8 +86,12 @@ class MapKind(NamedTuple):
         if not self.unit:
             return name
         text = f"{name} ({self.unit})"
-        unit = self.unit.replace(" ", "\n")
-        return text if len(text) <= LEGEND_LETTERS else f"{name}\n({unit})"
+        if len(text) <= LEGEND_LETTERS:
+            return text
+        first, space, rest = self.unit.partition(" ")
+        if space and len(f"{name} ({first}") <= LEGEND_LETTERS:
+            return f"{name} ({first}\n{rest})"
+        return f"{name}\n({first}{space and chr(10)}{rest})"
 
 
 _FF = "Fat signal fraction"

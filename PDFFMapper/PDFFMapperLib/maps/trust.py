@@ -55,6 +55,8 @@ def usable(doubt: np.ndarray, meanings: dict[int, str]) -> str:
         meanings: of each bit, and of 0.
     """
     fitted = doubt & 1 == 0
+    if not fitted.any():
+        return "No voxel has a value of its own: none with signal lies wholly in the bone or mask."
     reasons = []
     for bit, meaning in meanings.items():
         count = int(np.count_nonzero(doubt[fitted] & bit))

@@ -121,7 +121,8 @@ class RecipeTab:
         """A sentence with the titles of rows in place of the command's options (--sigma)."""
         titles = {"--method": _("Method")}
         titles |= {one.flag: _(one.title) for one in self.family.options if one.flag and one.title}
-        return re.sub(r"--[a-z][a-z0-9-]*", lambda found: titles.get(found[0], found[0]), said)
+        said = re.sub(r"--[a-z][a-z0-9-]*", lambda found: titles.get(found[0], found[0]), said)
+        return re.sub(r" \([^()]*--[^()]*\)", "", said)  # what has no row
 
     def unfold_for(self, said: str) -> None:
         """Open the advanced options where a sentence names one of them by its title."""

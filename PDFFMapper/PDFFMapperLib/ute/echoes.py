@@ -180,7 +180,7 @@ def check_first_echo(first_ms: float) -> None:
         ValueError: it is later than 0.2 ms.
     """
     if first_ms > SHORTEST_MS:
-        hint = "; if the header gives microseconds, say --unit us" if first_ms >= 5 else ""
+        hint = "; if the header gives microseconds, say so (--unit us)" if first_ms >= 5 else ""
         raise ValueError(
             f"The first echo is at {first_ms:g} ms, where bone has lost its signal: 0.2 ms and "
             f"less are needed{hint}."

@@ -7,6 +7,7 @@ ratio of misaligned edges is no porosity.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
@@ -28,6 +29,7 @@ from PDFFMapperLib.ute.motion_kernel import (
     strength_and_slopes,
 )
 
+FOUND, MOVED = "Motion against the first image, across edges:", "after it was moved back"
 MOST_VOXELS = 0.25  # of shift across the edges of bone
 LEAST_OFF = 0.05  # voxels (SD): a still limb is found within 0.1
 _UNTOLD = 0.2  # voxels: an SD above it tells no shift
@@ -93,7 +95,7 @@ def without_motion(
             after = motion_of(signal[0], back, spacing, bone)
             if after.told:
                 image[...], left, moved = back, after, True
-                words += f" ({left.voxels:.2f} after it was moved back)"
+                words += f" ({left.voxels:.2f} {MOVED})"
         if not one.told:
             untold.append(str(n))
             off = max(off, MOST_VOXELS)
@@ -109,7 +111,7 @@ def without_motion(
         off = max(off, float(np.hypot(left.voxels, left.sd)))
     notes = []
     if found:
-        notes.append(f"Motion against the first image, across edges: {', '.join(found)} voxels.")
+        notes.append(f"{FOUND} {', '.join(found)} voxels.")
     if moved:
         notes.append(
             "Moving images back smooths them: their noise is lower than the one told, which is of "
@@ -121,6 +123,12 @@ def without_motion(
             "few edges with the first; look at both."
         )
     return signal, notes, off
+
+
+def is_still(note: str) -> bool:
+    """Whether a note of `without_motion` tells that no image moved by more than is allowed."""
+    told = re.findall(r"\d+\.\d+", note) if note.startswith(FOUND) and MOVED not in note else []
+    return bool(told) and max(map(float, told)) <= MOST_VOXELS
 
 
 def motion_of(
