@@ -59,7 +59,7 @@ def has(panel, column):
 
 def roles_in(study):
     """The roles that the line about the study names."""
-    return [line.split(":")[0] for line in study.split("\n")[1:] if ": " in line]
+    return [line.split(":")[0] for line in study.split("\n") if ": " in line]
 
 
 # The first tutorial -----------------------------------------------------------------------------
@@ -71,7 +71,7 @@ def images_loaded_while_the_panel_is_open_are_taken(desk):
     check(not panel.ui.applyButton.enabled, "Apply can be pressed without a study.")
     desk.shot("nothing_loaded")
     desk.load_sample()
-    study = panel.ui.studyLabel.text
+    study = panel.ui.studyLabel.toolTip
     missing = [role for role in ROLES_OF_SAMPLE if f"{role}: " not in study]
     check(not missing, f"{missing} are not recognized: {study}")
 
@@ -367,7 +367,7 @@ def mr_and_pet_of_one_day_are_one_study(desk):
     desk.load_sample()
     panel = desk.open("MarrowAssess")
     desk.add_pet_of_the_day()
-    roles = roles_in(panel.ui.studyLabel.text)
+    roles = roles_in(panel.ui.studyLabel.toolTip)
     check("SUV" in roles and "T1" in roles, f"Recognized: {roles}")
     check("one patient and day" in panel.ui.studyLabel.text, panel.ui.studyLabel.text)
     desk.show(panel.ui.studyLabel)
@@ -391,7 +391,7 @@ def pet_and_dual_energy_are_measured(desk):
     desk.shot("dual_energy")
     desk.click(panel.ui.sendButton)
     panel = desk.open("MarrowAssess")
-    study = panel.ui.studyLabel.text
+    study = panel.ui.studyLabel.toolTip
     missing = [one for one in ("SUV: SUV", "VNCa: VNCa") if one not in study]
     check(not missing, f"{missing} are not recognized: {study}")
     desk.click(panel.ui.applyButton)
