@@ -68,7 +68,7 @@ ERECTOR_ASIDE, ERECTOR_BEHIND = np.arange(14.0, 34, 3), np.arange(26.0, 52, 3)
 PSOAS_ASIDE, PSOAS_ALONG = np.arange(7.0, 19, 3), np.arange(-10.0, 8, 3)
 BALL_MM = 4.0
 SIDES_RATIO = 1.5  # left over right signal of one muscle, or the inverse, that is doubted
-# Signal of erector spinae over psoas's, or the inverse, likewise: .77 to 1.32 in 17 patients, coils
+# Signal of erector spinae over psoas's, or the inverse, likewise: .77 to 1.32 in 17 volumes, coils
 # may shade more; fat had 2.3 and more.
 OTHER_RATIO = 2.0
 LEAST_MM3 = 800.0  # of a piece of the strips: 9 mm cubed
