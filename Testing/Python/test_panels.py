@@ -300,7 +300,7 @@ def test_many_images_take_one_line(panel, sample):
     panel.enter()
     wait()
     parameters, label = panel._parameterNode, panel.ui.studyLabel
-    assert len(chosen_volumes(parameters)) == len(label.toolTip.splitlines()) == 7
+    assert len(chosen_volumes(parameters)) == len(label.toolTip.split("<br>")) == 7
     assert len(label.text.splitlines()) == 1 and label.text.endswith("that these are right.")
     parameters.waterVolume = parameters.t1Volume  # what is wrong is said
     wait()
@@ -1018,7 +1018,7 @@ def test_results_are_a_matrix_from_head_to_foot_colored_and_marked(panel, sample
         "T1, T2, FS T2, in phase, opposed phase, T1 post, PDFF: check under Images that these are "
         "right."
     )
-    assert panel.ui.studyLabel.toolTip.startswith("T1: T1 (by its name)\n")
+    assert panel.ui.studyLabel.toolTip.startswith("T1: T1 (by its name)<br>")
 
 
 def test_units_above_the_matrix_have_powers(panel, sample):

@@ -59,7 +59,7 @@ def has(panel, column):
 
 def roles_in(study):
     """The roles that the line about the study names."""
-    return [line.split(":")[0] for line in study.split("\n") if ": " in line]
+    return [line.split(":")[0] for line in study.replace("<br>", "\n").split("\n") if ": " in line]
 
 
 # The first tutorial -----------------------------------------------------------------------------

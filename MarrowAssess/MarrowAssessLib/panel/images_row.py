@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from typing import TYPE_CHECKING
 
 import slicer
@@ -53,7 +54,8 @@ class ImagesRow:
     def show(self) -> None:
         """Name what is chosen, and what is wrong with it."""
         self._ui.studyLabel.text = study_summary(self._frame.parameters)
-        self._ui.studyLabel.toolTip = "\n".join(chosen_images(self._frame.parameters))
+        images = chosen_images(self._frame.parameters)
+        self._ui.studyLabel.toolTip = "<br>".join(map(escape, images))  # Slicer's tips are HTML
 
     def leaveMarkups(self) -> None:
         """Points that were drawn stay with their study where another is chosen by hand."""
