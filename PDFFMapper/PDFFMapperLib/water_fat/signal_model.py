@@ -72,11 +72,13 @@ _FIELD_MISFIT = 1.08  # times the noise of the images; right echoes leave 1.0 in
 _FAR_WORSE = 1.5  # times what the likelier sense leaves, from which the other one is out
 _SURE_OF_FEW = 2.5  # the same where few voxels decide
 _COMPARED = 4_000  # voxels by which a lead is found in one field
+_ROUNDING = 1e-6  # rad, of a lead that is none
 _HINT = 0.08  # rad; right echoes show 0.06 at most
 _ABOVE_NOISE = 3.0  # SDs
 _AGREE = 0.25  # of a lead, by which voxels with signal in all echoes may tell another one
 _LED = 1.01  # times what it leaves, that all others leave
 _CLEAR = 8.0  # the same where every voxel has a field of its own
+_HARDLY = 20.0  # the same up to which noise may tell it
 _OVER_ERRORS = 16.0  # the same against what leaves less, of echoes off in phase; wrong ones 6 to 8
 _AS_NOISE = 1.5  # times the noise of the images that a good explanation may leave
 _MOST_OF_FREE = 2.0  # the same of one that may be anything; cold fat makes 1.6
@@ -700,7 +702,7 @@ def _phases(lead: float, model, common_phase: bool | None, differ: float) -> str
             "Water and fat were taken to share a phase, though one each would leave "
             f"{differ:.1f} times less residual: the PDFF may be wrong."
         )
-    if lead:
+    if abs(lead) > _ROUNDING:
         return (
             "Water and fat were found to have different phases at echo time 0; fat leads by "
             f"{lead:.2f} rad, which was taken into account.{_times_hint(lead, model)}"
@@ -839,10 +841,22 @@ def _sense_score(case: _Case, other: _Case | None, sample: _Sample):
         return 0.0, fits
     # Several errors make up for the sense of few echoes, as where a gain is at fault.
     anything = case.lead and case.parts > 3 and sample.signals.shape[1] < 5
-    likelier = score >= _SURE and not anything
+    likelier = score >= _SURE and not anything and not _follows_noise(case, other, sample, score)
     least = _OVER_ERRORS if case.parts or other.parts else _SURE
     less_likely = score <= -least and alone < _SURE  # else neither explains both, as a lead of fat
     return score if likelier or less_likely else 0.0, fits
+
+
+def _follows_noise(case: _Case, other: _Case, sample: _Sample, score: float) -> bool:
+    """Whether a sense is hardly likelier, and would be were the other one right.
+
+    Where most echoes are near the noise, single voxels follow it, in one sense better.
+    """
+    if score >= _HARDLY or case.parts or other.parts:
+        return False
+    as_other = sample.simulated(other)
+    fits = [_plain(as_other, each.model, each.conjugated).fits for each in (case, other)]
+    return _likelihood_ratio(fits, as_other.signals, case.model, sample.r2star_per_s) >= 0
 
 
 _SENSES = {
