@@ -900,7 +900,7 @@ def test_a_voxel_whose_second_signal_is_noise_has_no_ratio():
     [
         ("porosity-index", (0.16,), "PI needs two echo times, the second from 1.8 to 3 ms"),
         ("porosity-index", (0.3, 2.2), "The first echo is at 0.3 ms, where bone has lost"),
-        ("porosity-index", (32.0, 220.0), "if the header gives microseconds, say --unit us"),
+        ("porosity-index", (32.0, 220.0), "if the header gives microseconds, say so (--unit us)"),
         ("porosity-index", (0.032, 4.4), "PI needs a second echo from 1.8 to 3 ms, usually 2.2"),
         ("porosity-index", (0.000032, 0.0022), "looks like seconds"),
         ("porosity-index", (0.032, 2.2, -1.0), "Echo times must be positive numbers"),
