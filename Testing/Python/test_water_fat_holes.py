@@ -163,3 +163,17 @@ def test_an_echo_whose_phase_is_off_does_not_count_in_holes():
     for values, truth in zip((result.water, result.fat), BONE, strict=True):
         unsure = 3 * values[hole].std() / np.sqrt(hole.sum())
         assert abs(values[hole].mean() - truth) < 0.2 * NOISE + unsure
+
+
+def test_nothing_is_fitted_in_a_slice_that_tells_no_field():
+    """A fit by magnitude alone of one echo ended with an IndexError on no voxels."""
+    body = np.ones((1, 20, 20), bool)
+    body[0, 8:12, 8:12] = False
+    images = tuple(np.where(body, 1, np.nan).astype(np.float32) for _ in range(3))
+    decays = np.full(body.sum(), 40, np.float32)
+
+    def fit(*given):
+        raise AssertionError("nothing was to be fitted")
+
+    assert fill_holes(images, body, np.zeros_like(body), decays, fit) == 0
+    assert all(np.isnan(image[~body]).all() for image in images)

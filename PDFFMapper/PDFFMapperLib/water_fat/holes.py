@@ -53,6 +53,8 @@ def fill_holes(
         around = _around(known, sure[k] & fitted[k], hole)
         told = np.isfinite(around[0])
         hole[hole] = told
+        if not told.any():
+            return
         field_hz, decay = around[:, told]
         water, fat = fit(np.flatnonzero(hole) + k * hole.size, field_hz, decay)
         of_fits = np.where(np.isnan(water), np.nan, field_hz)
