@@ -68,6 +68,8 @@ _MOST_UNLIKE = 0.25  # share of the voxels that an earlier field may not explain
 _BY_CHANCE = 0.002  # the same, that noise or an edge may leave over
 _MOST_AT_RISK = 0.5  # share of the voxels; beyond, what is left is not to be trusted either
 _SURELY_UNDER_SKIN = 0.3  # share of fat there less that deeper, by which precession is told
+_SLICES_OF_SKIN = 16
+_FEW_ECHOES = 4  # whose sense a phase error may turn
 _RISING_PER_S = -10.0  # median R2* where fat is little; pure water leaves 0
 _FATTY_RISING_PER_S = -40.0  # elsewhere; fat of another spectrum or temperature leaves down to -30
 _LITTLE_FAT = 15.0  # percent
@@ -119,11 +121,33 @@ def of_complex_echoes(
         r2star_model=settings.r2star_model,
         progress=progress,
     )
+    if settings.precession == "auto" and len(data.echoes) <= _FEW_ECHOES:
+        _check_skin(result, data.voxel_size_mm)
     signals = VoxelSignals(data.echoes, error=result.echo_error)
     result.facts["notes"] += checked_against_rivals(
         signals, result.mask, data.echo_times_s, data.field_strength_t, _spectrum(settings)
     )
     return _separated(result, like, train, settings, images[0].attributes)
+
+
+def _check_skin(result: WaterFatResult, voxel_size_mm: Sequence[float]) -> None:
+    """Refuse a precession sense that puts water under the skin and fat deeper, as no body has it.
+
+    A small phase error of few echoes may look like the other sense, in single voxels as in one
+    field. A few slices tell. (Many echoes are sure, and a specimen in water is no error.)
+    """
+    few = slice(None, None, max(1, len(result.mask) // _SLICES_OF_SKIN))
+    pair = np.nan_to_num(np.abs(np.stack([result.water[few], result.fat[few]])))
+    if fat_under_skin(*pair, result.confident[few], voxel_size_mm) < -_SURELY_UNDER_SKIN:
+        found, other = "'as given'", "conjugated"
+        if result.facts["conjugated"]:
+            found, other = other, found
+        raise ValueError(
+            f"By the precession sense found ({found}) water lies under the skin and fat deeper: "
+            "echoes off in phase, wrong echo times or another field strength may have exchanged "
+            f"them. Check these, state the sense (--precession {other}, or {found} if that is "
+            "right), and look at the water image."
+        )
 
 
 def of_magnitude_echoes(

@@ -826,7 +826,7 @@ def _sense_score(case: _Case, other: _Case | None, sample: _Sample):
         return np.inf, []
     fits, model = [case.fits, other.fits], case.model
     score = alone = _likelihood_ratio(fits, sample.signals, model, sample.r2star_per_s)
-    if abs(score) < _CLEAR:
+    if abs(score) < (_HARDLY if len(sample.echoes) > 3 else _CLEAR):
         # Single voxels may exchange water and fat as they like; in one field they may not.
         slab = sample.slab()
         fits = [_fits_in_one_field(sample, slab, each) for each in (case, other)]
@@ -841,7 +841,8 @@ def _sense_score(case: _Case, other: _Case | None, sample: _Sample):
         return 0.0, fits
     # Several errors make up for the sense of few echoes, as where a gain is at fault.
     anything = case.lead and case.parts > 3 and sample.signals.shape[1] < 5
-    likelier = score >= _SURE and not anything and not _follows_noise(case, other, sample, score)
+    by_noise = score if abs(alone) < _CLEAR else alone
+    likelier = score >= _SURE and not anything and not _follows_noise(case, other, sample, by_noise)
     least = _OVER_ERRORS if case.parts or other.parts else _SURE
     less_likely = score <= -least and alone < _SURE  # else neither explains both, as a lead of fat
     return score if likelier or less_likely else 0.0, fits
