@@ -499,6 +499,18 @@ def test_water_and_fat_images_give_a_signal_fraction_that_is_no_pdff(spine):
     assert not any("pdff" in m.quantity for m in measure(study).measurements)
 
 
+@pytest.mark.parametrize(("header", "expected"), [({"FatSpectrum": "marrow"}, 25), ({}, 90)])
+def test_images_without_a_pdff_in_compact_bone_give_no_fraction_there(spine, header, expected):
+    """Water and fat of PDFFMapper have noise in holes of its PDFF; a scanner's map may end."""
+    (body,) = [r for r in spine.regions if r.role is Role.MARROW and r.name.startswith("L2")]
+    fat, pdff = (np.full(spine.grid.array.shape, each, np.float32) for each in (50, 25))
+    dark = tuple(np.argwhere(body.mask)[: 3 * body.voxels // 4].T)
+    fat[body.box][dark], pdff[body.box][dark] = 1350, np.nan
+    study = with_volumes(spine, WATER=150.0, FAT=fat, PDFF=pdff)
+    study.volumes[Contrast.PDFF].attributes.update(header)
+    assert value(study, "marrow_fat_signal_fraction", "L2") == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     ("contrast", "number", "sentence"),
     [

@@ -65,7 +65,7 @@ def measure(
     volumes = dict(study.volumes)
     if {Contrast.WATER, Contrast.FAT} <= set(volumes) and Contrast.FAT_FRACTION not in volumes:
         volumes[Contrast.FAT_FRACTION] = _fat_signal_fraction(
-            volumes[Contrast.WATER], volumes[Contrast.FAT]
+            volumes[Contrast.WATER], volumes[Contrast.FAT], volumes.get(Contrast.PDFF)
         )
 
     def book(corrected: dict[Contrast, Volume], settings: Settings) -> Book:
@@ -114,14 +114,17 @@ def without_coil_shading(
     return found
 
 
-def _fat_signal_fraction(water: Volume, fat: Volume) -> Volume:
+def _fat_signal_fraction(water: Volume, fat: Volume, pdff: Volume | None) -> Volume:
     """100 fat / (water + fat) of reconstructed water and fat images; NaN without signal.
 
-    This is no PDFF unless the scanner corrected both for T1, R2* and the fat spectrum.
+    This is no PDFF unless the scanner corrected both for T1, R2* and the fat spectrum. Where
+    PDFFMapper's PDFF has no value none is given either: its images show noise in compact bone.
     """
     w, f = (np.asarray(one.array, np.float32) for one in (water, fat))
     whole = w + f
     share = np.divide(100 * f, whole, out=np.full_like(whole, np.nan), where=whole > 0)
+    if pdff is not None and "FatSpectrum" in pdff.attributes:  # not a scanner's
+        share[np.isnan(pdff.array)] = np.nan
     return water.with_array(share, "fat fraction of water and fat")
 
 
