@@ -201,3 +201,13 @@ def test_images_of_few_voxels_say_that_nothing_was_looked_for(body, few):
     pair = [each[6:7, 40:60, 40:60] if few else each for each in images[1.0]]
     told = " ".join(fat_fraction_of_images(*pair, voxel_size_mm=SIZES).limits)
     assert ("could not be looked for" in told) == few
+
+
+@pytest.mark.parametrize(("axis", "count"), [(0, 1), (0, 2), (1, 2), (2, 1)])
+def test_images_thinner_than_what_is_looked_at_are_looked_at_too(body, axis, count):
+    """One slice of 3 mm ended in an IndexError."""
+    labels, images = body
+    middle = slice(labels.shape[axis] // 2, labels.shape[axis] // 2 + count)
+    water, fat = (np.moveaxis(np.moveaxis(each, axis, 0)[middle], 0, axis) for each in images[2.0])
+    found = find_exchanged(water, fat, np.ones(water.shape, bool), (3.0, 1.0, 1.0))
+    assert found.sure.shape == water.shape and not found.sure.any()

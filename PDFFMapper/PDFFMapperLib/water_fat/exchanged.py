@@ -94,7 +94,9 @@ def find_exchanged(
     found.throughout = _throughout(depth, fat_leads, mask)
     cells = _cells(pair, depth, mask)
     step = [max(1, round(_NODE_MM / size)) for size in voxel_size_mm]
-    nodes = tuple(slice(one // 2, None, one) for one in step)
+    nodes = tuple(  # at least one where all of an axis is less than their distance
+        slice(min(one, size) // 2, None, one) for one, size in zip(step, mask.shape, strict=True)
+    )
     costs = _borders(pair[(slice(None), *nodes)], mask[nodes])
     flipped = np.zeros(mask.shape, bool)
     for _ in range(_ROUNDS):
