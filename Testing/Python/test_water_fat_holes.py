@@ -177,3 +177,12 @@ def test_nothing_is_fitted_in_a_slice_that_tells_no_field():
 
     assert fill_holes(images, body, np.zeros_like(body), decays, fit) == 0
     assert all(np.isnan(image[~body]).all() for image in images)
+
+
+def test_with_a_known_r2star_the_precession_sense_is_found_and_holes_are_filled():
+    """No voxel was left to see what noise makes of the sense, which was refused."""
+    echoes, off_hz, hard, _ = leg()
+    result = separated(echoes, r2star_per_s=40.0)
+    assert not result.facts["conjugated"]
+    hole = hard & ~result.mask
+    assert np.abs(result.off_resonance_hz - off_hz)[hole].max() < 15

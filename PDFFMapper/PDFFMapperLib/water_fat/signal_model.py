@@ -415,7 +415,8 @@ def _simulated(case: _Case) -> tuple[np.ndarray, np.ndarray]:
 
     These are of the fits, in the sense of the case, with noise of the SD that it leaves.
     """
-    usable = np.isfinite(case.fits).all(1) & (case.fits[:, CONVERGED] > 0)
+    columns = np.isfinite(case.fits).any(0)  # an R2* that is known has no variance
+    usable = np.isfinite(case.fits[:, columns]).all(1) & (case.fits[:, CONVERGED] > 0)
     fits, times = case.fits[usable].astype(float), case.model.echo_times_s
     wave = np.exp(np.outer(2j * np.pi * fits[:, OFFSET] - fits[:, R2STAR], times))
     clean = (fits[:, [WATER]] + fits[:, [FAT]] * case.model.fat) * wave
