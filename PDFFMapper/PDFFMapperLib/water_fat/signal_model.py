@@ -827,7 +827,7 @@ def _sense_score(case: _Case, other: _Case | None, sample: _Sample):
         return np.inf, []
     fits, model = [case.fits, other.fits], case.model
     score = alone = _likelihood_ratio(fits, sample.signals, model, sample.r2star_per_s)
-    if abs(score) < (_HARDLY if len(sample.echoes) > 3 else _CLEAR):
+    if abs(score) < (_HARDLY if len(sample.echoes) == 4 else _CLEAR):  # these follow errors most
         # Single voxels may exchange water and fat as they like; in one field they may not.
         slab = sample.slab()
         fits = [_fits_in_one_field(sample, slab, each) for each in (case, other)]
