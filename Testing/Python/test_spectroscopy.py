@@ -1130,6 +1130,19 @@ def test_what_cannot_be_fitted_is_refused_in_one_sentence(sentence):
         MRS.measure(REFUSED[sentence](one))
 
 
+@pytest.mark.parametrize("sense", [1, -1])
+@pytest.mark.parametrize("points", [1, 2, 3])
+def test_the_axis_of_a_late_first_point_is_told(points, sense):
+    """Water and fat have turned apart by then; patterns of one phase fit both senses alike."""
+    one = made(seed=points)
+    fids = one.fids[:, points:] if sense > 0 else one.fids[:, points:].conj()
+    (late,) = spectra_of(replace(one, fids=fids), sense=None)
+    assert 4e-4 < points * one.dwell_s < 1.6e-3
+    notes = prepared([late], "none").notes
+    way = "faster" if sense > 0 else "slower"
+    assert any(f"turn {way}, found from the data" in note for note in notes)
+
+
 def test_an_unknown_axis_is_refused():
     water = Truth(pdff_percent=0.0)
     with pytest.raises(ValueError, match="cannot be told whether fat lies above or below"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -16,6 +18,10 @@ MUCH_BETTER = 3.0
 _SEARCHED_PPM = 4.5
 _SIDES = {1: "faster", -1: "slower"}
 _WIDTHS_HZ = (15.0, 30.0, 50.0, 80.0, 120.0)
+_NO_DELAY = (0.0,)
+_DELAYS_S = tuple(np.arange(-3, 13) * 1e-4)  # of the first point after the top of the echo
+# Misfit and shift in ppm by the sense, and by whether far from the center as well.
+_Misfits = dict[tuple[int, bool], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,11 @@ def find_axis(
     first = fids[np.argmax(np.sum(np.abs(fids) ** 2, axis=1))]
     shares = protons(2.9, 0.75) * (1.0 if left_by_j is None else left_by_j)
 
-    def tried(center: float) -> dict[tuple[int, bool], tuple[float, float]]:
-        return _best_misfits(first, dwell_s, frequency_mhz, center, shares)
+    def tried(center: float, delays: Sequence[float]) -> _Misfits:
+        return _best_misfits(first, dwell_s, frequency_mhz, center, shares, delays)
 
-    misfits = tried(expected)
-    found = min((1, -1), key=lambda one: misfits[one, False][0])
+    misfits, delays = _with_delays(lambda delays: tried(expected, delays), sense)
+    found = _nearer(misfits)
     far = min((1, -1), key=lambda one: misfits[one, True][0])
     if misfits[far, True][0] * MUCH_BETTER < misfits[found, False][0]:
         raise ValueError(
@@ -72,7 +78,7 @@ def find_axis(
             "would not. Say with --center what it stands on, and with --sense whether peaks of "
             "higher ppm turn faster (+1) or slower (-1)."
         )
-    sure = misfits[-found, False][0] > SURE * misfits[found, False][0]
+    sure = _is_sure(misfits)
     if not sure and sense is None:
         raise ValueError(
             f"{name}: it cannot be told whether fat lies above or below water; say with --sense "
@@ -83,7 +89,7 @@ def find_axis(
         notes.append("Fat lies on the other side of water than this format has it; it was turned.")
     chosen = found if sure else sense
     if center_ppm is not None:
-        usual = tried(ASSUMED_CENTER_PPM)
+        usual = tried(ASSUMED_CENTER_PPM, delays)
         one = min((1, -1) if sense is None else (chosen,), key=lambda one: usual[one, False][0])
         if usual[one, False][0] * SURE < misfits[chosen, False][0]:
             raise ValueError(
@@ -108,15 +114,44 @@ def find_axis(
     return Axis(chosen, center, tuple(notes))
 
 
+def _nearer(misfits: _Misfits) -> int:
+    """The sense whose patterns leave less."""
+    return min((1, -1), key=lambda one: misfits[one, False][0])
+
+
+def _is_sure(misfits: _Misfits) -> bool:
+    """Whether one sense leaves clearly less than the other."""
+    less, more = sorted(misfits[one, False][0] for one in (1, -1))
+    return more > SURE * less
+
+
+def _with_delays(
+    tried: Callable[[Sequence[float]], _Misfits], sense: int | None
+) -> tuple[_Misfits, Sequence[float]]:
+    """Misfits, and the delays they are of: where they alone tell the sense, of a late first point.
+
+    Without a sense of the format only; that of one phase decides wherever it does.
+    """
+    plain = tried(_NO_DELAY)
+    if sense is None and not _is_sure(plain) and _is_sure(late := tried(_DELAYS_S)):
+        return late, _DELAYS_S
+    return plain, _NO_DELAY
+
+
 def _best_misfits(
-    signal: np.ndarray, dwell_s: float, frequency_mhz: float, center_ppm: float, shares: np.ndarray
-) -> dict[tuple[int, bool], tuple[float, float]]:
+    signal: np.ndarray,
+    dwell_s: float,
+    frequency_mhz: float,
+    center_ppm: float,
+    shares: np.ndarray,
+    delays: Sequence[float],
+) -> _Misfits:
     """Misfit and shift in ppm of each sense, not far from the center and also far from it."""
     noise = float(np.mean(np.abs(signal[noise_alone(len(signal))]) ** 2)) * len(signal)
     best = {}
     for one in (1, -1):
         fid = signal if one > 0 else signal.conj()
-        shifts, left = _misfits(fid, dwell_s, frequency_mhz, center_ppm, shares)
+        shifts, left = _misfits(fid, dwell_s, frequency_mhz, center_ppm, shares, delays)
         for far in (False, True):
             allowed = np.abs(shifts) <= (_SEARCHED_PPM if far else FARTHEST_PPM)
             n = int(np.argmin(np.where(allowed, left, np.inf)))
@@ -125,9 +160,16 @@ def _best_misfits(
 
 
 def _misfits(
-    fid: np.ndarray, dwell_s: float, frequency_mhz: float, center_ppm: float, shares: np.ndarray
+    fid: np.ndarray,
+    dwell_s: float,
+    frequency_mhz: float,
+    center_ppm: float,
+    shares: np.ndarray,
+    delays: Sequence[float],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Shifts in ppm, and the energy that patterns of fat and water of one phase leave at each.
+    """Shifts in ppm, and the energy that patterns of fat and water leave at each.
+
+    Both have one phase, but for what they turn in the best of some delays of the first point.
 
     All shifts are tried at once: what a turned pattern explains is a Fourier transform.
     """
@@ -136,11 +178,12 @@ def _misfits(
     shifts = np.fft.fftfreq(2 * points, dwell_s) / frequency_mhz
     near = np.flatnonzero(np.abs(shifts) <= _SEARCHED_PPM)
     least = np.full(len(near), np.inf)
-    for width in _WIDTHS_HZ:
+    for width, delay in product(_WIDTHS_HZ, delays):
+        since = t + delay
         decay = np.exp(-np.pi * width / 2 * t - (np.pi * width / 2 / 1.665 * t) ** 2)
-        turns = np.exp(2j * np.pi * (PPM - center_ppm)[:, None] * frequency_mhz * t)
+        turns = np.exp(2j * np.pi * (PPM - center_ppm)[:, None] * frequency_mhz * since)
         fat = (shares / shares.sum()) @ turns * decay
-        water = np.exp(2j * np.pi * (WATER_PPM - center_ppm) * frequency_mhz * t) * decay
+        water = np.exp(2j * np.pi * (WATER_PPM - center_ppm) * frequency_mhz * since) * decay
         patterns = np.array([fat, water])
         seen = np.fft.fft(patterns.conj() * fid, 2 * points, axis=1)[:, near]
         least = np.minimum(least, -_explained(seen, (patterns.conj() @ patterns.T).real))
