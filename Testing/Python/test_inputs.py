@@ -347,6 +347,7 @@ def test_an_image_of_whole_numbers_is_no_label_map(tmp_path, oblique_volume):
         named_regions(tmp_path / "T1.nrrd", image)
     many = image.with_array(np.broadcast_to(np.arange(gray.shape[0])[:, None, None], gray.shape))
     refuse_image(many)  # a label a slice
+    refuse_image(image.with_array(np.broadcast_to(np.arange(1, 71), (2, 3, 70))))  # a column
 
 
 def test_one_label_of_two_meanings_is_refused(oblique_volume):
@@ -862,6 +863,16 @@ def echoes(folder, times, series="1.2.7", number=3, slices=range(3), name="a", *
             pixels = np.full((5, 4), 100 - 10 * n, np.uint16)
             classic_slice(folder, f"{name}{n}{k}.dcm", k, pixels, series=series, **given)
     return folder
+
+
+@pytest.mark.parametrize("days", [("20100702", "20110811"), ("20100702", "2010.07.02")])
+def test_days_that_differ_within_a_study_or_in_how_they_are_written_join(tmp_path, days):
+    """As where each series was given a day of its own when it was made anonymous."""
+    study = {"StudyInstanceUID": "1.2.3"} if days[1].isdigit() else {}
+    folder = echoes(tmp_path / "d", (2, 4, 6), StudyDate=days[0], **study)
+    other = {"name": "b", "StudyDate": days[1], **study}
+    echoes(folder, (8, 10, 12), "1.2.9", 5, **other)
+    assert len(echo_volumes(read_dicom_folder(folder)).volumes) == 6
 
 
 def test_a_broken_part_of_an_acquisition_is_named_and_not_left_out(tmp_path):

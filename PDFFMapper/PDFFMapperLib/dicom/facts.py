@@ -370,8 +370,11 @@ def patient_of(header: Dataset) -> PatientFacts:
 
 def visit_of(header: Dataset) -> Visit:
     """Patient and day of an image, to tell others from it."""
-    patient, day = ("".join(texts_in(header, keyword)) for keyword in ("PatientID", "StudyDate"))
-    return Visit(short_key(patient), day)
+    patient, day, study = (
+        "".join(texts_in(header, keyword))
+        for keyword in ("PatientID", "StudyDate", "StudyInstanceUID")
+    )
+    return Visit(short_key(patient), re.sub(r"\D", "", day), short_key(study))
 
 
 def _stated_age(text: str) -> float | None:

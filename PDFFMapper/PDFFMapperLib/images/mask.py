@@ -16,15 +16,22 @@ def refuse_image(labels: Volume) -> None:
     Raises:
         ValueError: it has many values, and neighbors inside are seldom alike.
     """
-    one, other = labels.array[..., :-1], labels.array[..., 1:]
-    pairs = (one != 0) & (other != 0)
-    if np.count_nonzero(pairs & (one == other)) >= _LEAST_ALIKE * np.count_nonzero(pairs):
+    alike, pairs = zip(*(_alike_along(labels.array, axis) for axis in range(3)), strict=True)
+    if max(alike) >= _LEAST_ALIKE or not any(pairs):
         return
     if (count := len(np.unique(labels.array[labels.array != 0]))) > MOST_LABELS:
         raise ValueError(
             f"{labels.name} holds {count} different values side by side, as an image does; a label "
             "map is expected, whose regions have a number each."
         )
+
+
+def _alike_along(array: np.ndarray, axis: int) -> tuple[float, bool]:
+    """Share of neighbors inside along an axis that are alike, and whether there are some."""
+    along = np.moveaxis(array, axis, 0)
+    pairs = (along[1:] != 0) & (along[:-1] != 0)
+    count = np.count_nonzero(pairs)
+    return np.count_nonzero(pairs & (along[1:] == along[:-1])) / max(count, 1), count > 0
 
 
 def inside_of(mask: Volume, expected: str) -> np.ndarray:

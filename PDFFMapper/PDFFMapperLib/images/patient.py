@@ -54,25 +54,28 @@ class Visit:
 
     Attributes:
         key: hash of the patient's identifier; "" without one.
-        day: of the study, as DICOM writes it; "" where it is not known.
+        day: of the study, digits only; "" where it is not known.
+        study: hash of the study's identifier; "" without one. A study is one visit, whatever days
+            its series are given when they are made anonymous.
     """
 
     key: str = ""
     day: str = ""
+    study: str = ""
 
     def may_be(self, other: Visit) -> bool:
         """Whether neither patient nor day are known to differ."""
-        pairs = (self.key, other.key), (self.day, other.day)
-        return all(one == another or not (one and another) for one, another in pairs)
+        return not told_apart((self, other))
 
 
 def told_apart(visits: Iterable[Visit]) -> str:
     """That visits are of "2 patients by their identifiers" or "2 days"; "" if they may be one."""
     visits = list(visits)
-    for name, what in (("key", "patients by their identifiers"), ("day", "days")):
-        count = len({getattr(one, name) for one in visits} - {""})
-        if count > 1:
-            return f"{count} {what}"
+    patients = {one.key for one in visits} - {""}
+    days = set({one.study or one.day: one.day for one in visits if one.day}.values())
+    for of, what in ((patients, "patients by their identifiers"), (days, "days")):
+        if len(of) > 1:
+            return f"{len(of)} {what}"
     return ""
 
 
